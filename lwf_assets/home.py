@@ -1,0 +1,72 @@
+"""Where everything that is built lives: the store, Dagster's instance, MLflow's database."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from filelock import FileLock
+
+from lwf_assets.store import Store, hash_file
+
+HOME_VARIABLE = "LWF_HOME"
+STUDY_VARIABLE = "LWF_STUDY"
+
+
+@dataclass(frozen=True)
+class Home:
+    """A folder that holds one world of artifacts with its databases."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        """`$LWF_HOME`, or `.lwf` in the working directory."""
+        return cls(Path(os.environ.get(HOME_VARIABLE) or ".lwf").expanduser().resolve())
+
+    @cached_property
+    def store(self) -> Store:
+        """The artifact store."""
+        return Store(self.root / "store")
+
+    @cached_property
+    def file_hashes(self) -> FileHashes:
+        """Hashes of source files, remembered."""
+        return FileHashes(self.root / "file-hashes.json")
+
+
+class FileHashes:
+    """sha256 of files, read again only when size, inode or modification time changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, path: Path) -> str:
+        """sha256, in hex, of the file at `path`.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        status = path.stat()
+        stamp = [status.st_size, status.st_ino, status.st_mtime_ns]
+        key = str(path.resolve())
+        known = self._known().get(key)
+        if known is not None and known[:3] == stamp:
+            return str(known[3])
+        digest = hash_file(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._path.with_suffix(".lock")):
+            replacement = self._path.with_suffix(".new")
+            replacement.write_text(json.dumps({**self._known(), key: [*stamp, digest]}, indent=0))
+            replacement.replace(self._path)
+        return digest
+
+    def _known(self) -> dict[str, list[int | str]]:
+        try:
+            known = json.loads(self._path.read_text())
+        except (OSError, ValueError):  # a memo that cannot be read is only a slower start
+            return {}
+        return known if isinstance(known, dict) else {}

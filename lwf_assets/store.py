@@ -1,0 +1,283 @@
+"""The content-addressed store: immutable artifacts, each with a manifest that says what it was made from.
+
+    <root>/<asset>/<partition>/<version>/               the files and manifest.json; version = hash of the files' contents
+    <root>/<asset>/<partition>/recipes/<recipe>.json    the manifest of the artifact that this recipe last gave
+    <root>/<asset>/<partition>/current                  the recipe that the study last asked for
+    <root>/<asset>/<partition>/checks/<subject>.json    what the blocking checks said
+    <root>/<asset>/<partition>/scratch/<recipe>/        unfinished work that a killed process can go on from
+
+An artifact is written into a temporary sibling, fsynced and renamed into place, so a reader never sees half of one. Two
+processes that make the same recipe take turns; the second finds the first one's artifact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from lwf_assets.errors import LwfError
+from lwf_assets.partition import Partition
+
+MANIFEST = "manifest.json"
+VERSION_LENGTH = 16
+
+
+@dataclass(frozen=True, order=True)
+class InputVersion:
+    """One thing that an artifact was made from."""
+
+    asset: str
+    partition: str | None
+    version: str
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of an artifact: its path inside it, sha256 in hex, size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is and what it was made from.
+
+    `recipe` hashes asset, partition, code version, settings and inputs: everything that decides the contents. `version`
+    hashes the contents. `provenance` (seeds, library versions, git commit, wall time in seconds, Dagster run) and
+    `summary` (figures for people) decide nothing.
+    """
+
+    asset: str
+    partition: str | None
+    version: str
+    recipe: str
+    code_version: str
+    settings: dict[str, Any]
+    inputs: tuple[InputVersion, ...]
+    files: tuple[FileEntry, ...]
+    summary: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The manifest as indented JSON with sorted keys."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """The manifest in the file `path`.
+
+        Raises:
+            LwfError: the file is not a manifest.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values["inputs"] = tuple(InputVersion(**entry) for entry in values["inputs"])
+            values["files"] = tuple(FileEntry(**entry) for entry in values["files"])
+            return cls(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise LwfError(f"{path}: not a manifest of this store ({error}); remove it and build again") from None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: the folder with its files, and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def version(self) -> str:
+        """Content hash."""
+        return self.manifest.version
+
+
+def canonical_hash(value: Any) -> str:
+    """sha256, in hex, of `value` as canonical JSON: equal values give equal hashes, whatever the order of their keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe_hash(
+    asset: str, partition: Partition, code_version: str, settings: Mapping[str, Any], inputs: tuple[InputVersion, ...]
+) -> str:
+    """Hash of everything that decides an artifact's contents."""
+    made_from = [[entry.asset, entry.partition, entry.version] for entry in sorted(inputs, key=_input_order)]
+    return canonical_hash([asset, partition.key, code_version, settings, made_from])[:VERSION_LENGTH]
+
+
+def _input_order(entry: InputVersion) -> tuple[str, str, str]:
+    return entry.asset, entry.partition or "", entry.version
+
+
+def hash_file(path: Path) -> str:
+    """sha256, in hex, of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Draft:
+    """An artifact in the making: write into `path`, then `commit`. `scratch` outlives a killed process."""
+
+    def __init__(self, store: Store, asset: str, partition: Partition, recipe: str, path: Path, scratch: Path) -> None:
+        self._store, self._asset, self._partition, self._recipe = store, asset, partition, recipe
+        self.path = path
+        self.scratch = scratch
+
+    def commit(
+        self,
+        *,
+        code_version: str,
+        settings: Mapping[str, Any],
+        inputs: tuple[InputVersion, ...],
+        summary: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> Artifact:
+        """Hash, fsync and rename the draft into the store. An artifact of equal contents that is there already is kept."""
+        files = tuple(
+            FileEntry(path.relative_to(self.path).as_posix(), hash_file(path), path.stat().st_size)
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file()
+        )
+        version = canonical_hash([[entry.path, entry.sha256] for entry in files])[:VERSION_LENGTH]
+        manifest = Manifest(
+            asset=self._asset,
+            partition=self._partition.key,
+            version=version,
+            recipe=self._recipe,
+            code_version=code_version,
+            settings=dict(settings),
+            inputs=tuple(sorted(inputs, key=_input_order)),
+            files=files,
+            summary=dict(summary),
+            provenance=dict(provenance),
+        )
+        return self._store._place(manifest, self._partition, self.path)
+
+
+class Store:
+    """All artifacts below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, asset: str, partition: Partition) -> Path:
+        """Where the versions of one asset's partition lie."""
+        return self.root / asset / partition.folder
+
+    def by_recipe(self, asset: str, partition: Partition, recipe: str) -> Artifact | None:
+        """The artifact that `recipe` gave, if it is in the store with all its files."""
+        entry = self.folder(asset, partition) / "recipes" / f"{recipe}.json"
+        if not entry.is_file():
+            return None
+        manifest = Manifest.read(entry)
+        path = self.folder(asset, partition) / manifest.version
+        whole = all((path / file.path).is_file() for file in manifest.files)
+        return Artifact(path, manifest) if whole else None
+
+    def current(self, asset: str, partition: Partition) -> Artifact | None:
+        """The artifact that the study last asked for, if any."""
+        pointer = self.folder(asset, partition) / "current"
+        return self.by_recipe(asset, partition, pointer.read_text().strip()) if pointer.is_file() else None
+
+    def set_current(self, artifact: Artifact, partition: Partition) -> None:
+        """Make `artifact` the one that downstream assets, views and reports read."""
+        folder = self.folder(artifact.manifest.asset, partition)
+        _write_atomically(folder / "current", artifact.manifest.recipe + "\n")
+
+    @contextmanager
+    def draft(self, asset: str, partition: Partition, recipe: str) -> Iterator[Draft]:
+        """A draft of one recipe's artifact, for whoever holds its `lock`. What is not committed when the block ends is
+        removed; scratch is kept after a failure and removed after a success."""
+        folder = self.folder(asset, partition)
+        scratch = folder / "scratch" / recipe
+        scratch.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=f".draft-{recipe}-", dir=folder))
+        path.chmod(0o755)
+        try:
+            yield Draft(self, asset, partition, recipe, path, scratch)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    @contextmanager
+    def lock(self, asset: str, partition: Partition, recipe: str) -> Iterator[None]:
+        """Held while a recipe is made. The operating system lets go of it when its process dies, however it dies."""
+        folder = self.folder(asset, partition) / "scratch"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{recipe}.lock"):
+            for abandoned in folder.parent.glob(f".draft-{recipe}-*"):  # whoever wrote it held this lock, and died
+                shutil.rmtree(abandoned, ignore_errors=True)
+            yield
+
+    def save_verdict(self, asset: str, partition: Partition, subject: str, name: str, verdict: Mapping[str, Any]) -> None:
+        """Keep what the check `name` said about `subject` (see `verdicts`)."""
+        path = self.folder(asset, partition) / "checks" / f"{subject}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            verdicts = json.loads(path.read_text()) if path.is_file() else {}
+            _write_atomically(path, json.dumps({**verdicts, name: dict(verdict)}, indent=2, sort_keys=True) + "\n")
+
+    def verdicts(self, asset: str, partition: Partition, subject: str) -> dict[str, dict[str, Any]]:
+        """What the checks said about `subject`: a version, with the versions of whatever it was checked against."""
+        path = self.folder(asset, partition) / "checks" / f"{subject}.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def _place(self, manifest: Manifest, partition: Partition, draft: Path) -> Artifact:
+        folder = self.folder(manifest.asset, partition)
+        target = folder / manifest.version
+        _write_synced(draft / MANIFEST, manifest.to_json())
+        for entry in manifest.files:
+            _fsync(draft / entry.path)
+        try:
+            os.rename(draft, target)
+        except OSError:
+            # A folder of that name holds the same contents, unless somebody damaged it: then the draft replaces it.
+            if not _matches(target, manifest):
+                damaged = Path(tempfile.mkdtemp(prefix=".draft-damaged-", dir=folder))
+                os.rename(target, damaged / "artifact")
+                os.rename(draft, target)
+                shutil.rmtree(damaged, ignore_errors=True)
+        _fsync(folder)
+        (folder / "recipes").mkdir(exist_ok=True)
+        _write_atomically(folder / "recipes" / f"{manifest.recipe}.json", manifest.to_json())
+        return Artifact(target, manifest)
+
+
+def _matches(folder: Path, manifest: Manifest) -> bool:
+    paths = [(folder / entry.path, entry.sha256) for entry in manifest.files]
+    return all(path.is_file() and hash_file(path) == sha256 for path, sha256 in paths)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(descriptor)
+    _write_synced(Path(name), text)
+    os.replace(name, path)
+    _fsync(path.parent)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,215 @@
+"""The study: what a person wants done, as frozen and validated settings.
+
+One class per section of the study file, one sentence per key. `study_file.py` reads these from YAML; `graph.py` says which
+asset depends on which of them. Values that are ours and not the paper's are most of them: see docs/method.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from lwf_assets.tasks.settings import TaskSettings
+
+MIXED = "mixed"
+"""The forgetting task that is the union of all the others."""
+
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+LossReduction = Literal["mean", "sum"]
+
+
+class Settings(BaseModel):
+    """Base of every section: frozen, unknown keys refused, non-finite numbers refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HubModel(Settings):
+    """A model on the Hugging Face hub, at one revision."""
+
+    kind: Literal["hub"]
+    id: str = Field(min_length=1, description="Repository id, for example meta-llama/Llama-3.2-1B.")
+    revision: str = Field(min_length=1, description="Commit hash: a branch name moves, and with it what was learned from.")
+
+
+class DirectoryModel(Settings):
+    """A model directory on this machine, as `save_pretrained` writes it."""
+
+    kind: Literal["directory"]
+    path: Path = Field(description="Directory with config.json, weights and tokenizer; relative to the study file.")
+
+
+class PackagedGgufModel(Settings):
+    """A GGUF file inside an installed Python package: no hub and no download at run time."""
+
+    kind: Literal["gguf_package"]
+    package: str = Field(min_length=1, description="Import name of the installed package.")
+    file: str = Field(min_length=1, description="Name of the GGUF file inside the package.")
+
+
+ModelSource = Annotated[HubModel | DirectoryModel | PackagedGgufModel, Field(discriminator="kind")]
+
+
+class ModelSettings(Settings):
+    """The pre-trained model that learns and forgets."""
+
+    source: ModelSource
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the stored weights.")
+    max_length: PositiveInt | None = Field(None, description="Context in tokens; null: what the model's config says.")
+    truncate_prompts: bool = Field(False, description="Cut a too long prompt from the left instead of refusing it.")
+
+
+class GenerationSettings(Settings):
+    """How the model writes down what it knows (D_self)."""
+
+    max_new_tokens: PositiveInt = Field(64, description="Longest response, in tokens.")
+    temperature: PositiveFloat = Field(1.0, description="1 samples the model's own distribution, as the method wants.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus; 1 keeps the whole distribution.")
+    samples_per_prompt: PositiveInt = Field(1, description="Responses drawn for each prompt.")
+    batch_size: PositiveInt = Field(16, description="Prompts per batch; part of the recipe, for it decides the draws.")
+    seed: NonNegativeInt = Field(0, description="Seed of the draws.")
+
+
+class TrainingSettings(Settings):
+    """The fine-tune on D_L: the same for the reference and for LWF, so that they differ in the forgetting alone."""
+
+    max_steps: PositiveInt | None = Field(None, description="Optimizer steps; give this or epochs.")
+    epochs: PositiveFloat | None = Field(None, description="Passes over D_L; give this or max_steps.")
+    batch_size: PositiveInt = Field(8, description="Samples per step and device.")
+    gradient_accumulation: PositiveInt = Field(1, description="Batches per optimizer step.")
+    learning_rate: PositiveFloat = Field(3e-5, lt=1, description="Peak learning rate of AdamW.")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="Learning-rate schedule.")
+    warmup_steps: NonNegativeInt = Field(0, description="Steps of linear warm-up.")
+    weight_decay: float = Field(0.0, ge=0, lt=1, description="AdamW's decoupled weight decay.")
+    max_gradient_norm: PositiveFloat = Field(1.0, description="Gradients are clipped to this norm.")
+    autocast: Literal["auto", "bfloat16", "off"] = Field(
+        "auto", description="Mixed precision; auto: bfloat16 where the device computes in it."
+    )
+    log_every: PositiveInt = Field(1, description="Steps between points of the loss curve.")
+    checkpoint_every: PositiveInt = Field(200, description="Steps between checkpoints that a killed run resumes from.")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSettings:
+        if (self.max_steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of max_steps and epochs")
+        return self
+
+
+class ReferenceSettings(Settings):
+    """Which point stands for theta_L*, the learning task's optimum. The paper's way is not known; these are ours."""
+
+    optimum: Literal["end", "steps", "gradient_step"] = Field(
+        "end", description="End of the vanilla fine-tune, its state after `steps`, or one averaged gradient step."
+    )
+    steps: PositiveInt | None = Field(None, description="Optimizer steps, when optimum is steps.")
+
+    @model_validator(mode="after")
+    def _steps_when_asked(self) -> ReferenceSettings:
+        if (self.optimum == "steps") != (self.steps is not None):
+            raise ValueError("steps goes with `optimum: steps`, and only with it")
+        return self
+
+
+class FisherSettings(Settings):
+    """The diagonal Fisher information of D_L at theta_L*."""
+
+    samples: PositiveInt | None = Field(256, description="Rows of D_L to average over; null: all of them.")
+    loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
+    batch_size: PositiveInt = Field(8, description="Samples in memory at once; does not change the result.")
+    seed: NonNegativeInt = Field(0, description="Seed of the draw of rows.")
+
+
+class ConfidenceSettings(Settings):
+    """Forgetting confidence FC(x), and which part of D_self is forgotten (D_U)."""
+
+    alpha: PositiveFloat | None = Field(None, description="Length of the gradient step to theta*(x); null: learning_rate.")
+    loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
+    batch_size: PositiveInt = Field(8, description="Samples in memory at once; does not change the result.")
+    selection_ratio: float | None = Field(None, gt=0, le=1, description="Share of D_self to forget; or give a count.")
+    selection_count: PositiveInt | None = Field(None, description="Number of samples to forget; or give a ratio.")
+    end: Literal["high", "low", "random"] = Field("high", description="Which end of the FC ranking is forgotten.")
+    seed: NonNegativeInt = Field(0, description="Seed of the ranking when end is random.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_by_default(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("selection_ratio") is None and values.get("selection_count") is None:
+            return {**values, "selection_ratio": 0.5}
+        return values
+
+    @model_validator(mode="after")
+    def _one_size(self) -> ConfidenceSettings:
+        if self.selection_ratio is not None and self.selection_count is not None:
+            raise ValueError("give selection_ratio or selection_count, not both")
+        return self
+
+
+class UnlearningSettings(Settings):
+    """Gradient ascent on D_U during the fine-tune."""
+
+    interval: PositiveInt = Field(5, description="N_u: learning steps between two unlearning steps.")
+    forgetting_rate: PositiveFloat = Field(
+        1e-5, lt=1, description="Learning rate of the ascent's own optimizer; follows the learner's schedule."
+    )
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="The ascent's own optimizer.")
+    per_sample_cap: PositiveFloat = Field(
+        4.0, description="A sample whose NLL (nats per token) is at or above this is forgotten: it pushes nothing."
+    )
+    batch_size: PositiveInt = Field(8, description="Samples of D_U per unlearning step.")
+    max_gradient_norm: PositiveFloat = Field(1.0, description="The ascent's gradients are clipped to this norm.")
+    timing: Literal["periodic", "upfront", "random"] = Field(
+        "periodic", description="Every interval, all before learning, or the same number at random steps."
+    )
+
+
+class EvaluationSettings(Settings):
+    """How checkpoints are compared."""
+
+    batch_size: PositiveInt = Field(16, description="Items per batch; does not change which items are scored.")
+    response_examples: NonNegativeInt = Field(6, description="Forgetting prompts answered by every model in the report.")
+
+
+class Study(Settings):
+    """A whole study, as its file says it."""
+
+    name: TaskName = Field(description="Name of the study: names MLflow's experiment and registered models.")
+    description: str = Field("", description="What the study is for, in a sentence.")
+    model: ModelSettings
+    learning_tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is learned, by name.")
+    forgetting_tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is forgotten, by name.")
+    mixed: bool = Field(False, description="Add the forgetting task `mixed`: all the others together.")
+    generation: GenerationSettings = GenerationSettings()  # type: ignore[call-arg]
+    training: TrainingSettings
+    reference: ReferenceSettings = ReferenceSettings()  # type: ignore[call-arg]
+    fisher: FisherSettings = FisherSettings()  # type: ignore[call-arg]
+    confidence: ConfidenceSettings = ConfidenceSettings()  # type: ignore[call-arg]
+    unlearning: UnlearningSettings = UnlearningSettings()  # type: ignore[call-arg]
+    evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
+    seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="One fine-tune of each kind per seed.")
+
+    @model_validator(mode="after")
+    def _names(self) -> Study:
+        if MIXED in self.learning_tasks or MIXED in self.forgetting_tasks:
+            raise ValueError(f"no task may be called {MIXED!r}: write `mixed: true` to forget all tasks together")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: each may stand once")
+        if not any(f != learned for f in self.forgetting_names for learned in self.learning_tasks):
+            raise ValueError("forgetting_tasks: name a task that is not the learning task itself")
+        return self
+
+    @property
+    def learning_names(self) -> tuple[str, ...]:
+        """Learning tasks, in the order of the file."""
+        return tuple(self.learning_tasks)
+
+    @property
+    def forgetting_names(self) -> tuple[str, ...]:
+        """Forgetting tasks, in the order of the file, `mixed` last."""
+        return (*self.forgetting_tasks, *((MIXED,) if self.mixed else ()))
+
+    @property
+    def alpha(self) -> float:
+        """Alpha of FC: the study's, or the fine-tune's learning rate."""
+        return self.confidence.alpha if self.confidence.alpha is not None else self.training.learning_rate
