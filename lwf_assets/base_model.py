@@ -1,0 +1,68 @@
+"""Asset base_model: the pre-trained model as an ordinary safetensors directory with its tokenizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lwf_assets.errors import LwfError
+from lwf_assets.model_source import model_files, packaged_gguf
+from lwf_assets.study import DirectoryModel, HubModel, PackagedGgufModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from lwf_assets.work import Work
+
+
+def materialize(work: Work) -> dict[str, Any]:
+    """Load the model from its source and write it down in the study's type."""
+    import torch
+
+    from lwf_assets.engine.checkpoint import save_model
+
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[work.study.model.dtype]
+    match work.study.model.source:
+        case HubModel() as source:
+            model, tokenizer = _pretrained(source.id, dtype, revision=source.revision)
+        case DirectoryModel() as source:
+            model_files(source.path)
+            model, tokenizer = _pretrained(str(source.path), dtype, local_files_only=True)
+        case PackagedGgufModel() as source:
+            model, tokenizer = _from_gguf(source, dtype)
+    save_model(model, tokenizer, work.out)
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "architecture": type(model).__name__,
+        "context": getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        "vocabulary": model.config.get_text_config().vocab_size,
+        "dtype": work.study.model.dtype,
+    }
+
+
+def _pretrained(name: str, dtype: Any, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **options)
+    except (OSError, ValueError) as error:
+        raise LwfError(f"model.source: {name} cannot be loaded as a causal language model: {error}") from error
+    return model, tokenizer
+
+
+def _from_gguf(source: PackagedGgufModel, dtype: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Dequantize a GGUF file. transformers marks what it loads from one as quantized, which it no longer is: the weights go
+    into a fresh model without the mark, so that the rest of the pipeline never needs to know."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = packaged_gguf(source)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = type(loaded)(config).to(dtype)
+    model.load_state_dict(loaded.state_dict())
+    model.tie_weights()
+    model.generation_config = loaded.generation_config
+    return model, tokenizer

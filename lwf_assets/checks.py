@@ -1,0 +1,215 @@
+"""What must hold of an artifact before anything is made from it. Plain functions of files; Dagster runs them as blocking checks."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lwf_assets.tables import read_rows
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found; `reason` is a sentence for people, also when it passed."""
+
+    passed: bool
+    reason: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One blocking check: of the artifact in the first folder, beside those it is checked with (by asset name)."""
+
+    asset: str
+    name: str
+    description: str
+    look: Callable[[Path, Mapping[str, Path]], Verdict]
+
+
+DEGENERATE_SHARE = 0.5
+"""A corpus in which more than this share of the responses is empty, or a copy of another, says nothing about knowledge."""
+
+
+def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+    """Finite, non-negative, and not zero everywhere."""
+    from safetensors import safe_open
+
+    from lwf_assets.fisher_diagonal import FILE
+
+    total, names = 0.0, 0
+    with safe_open(folder / FILE, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+            low, high = (value.item() for value in file.get_tensor(name).aminmax())
+            if not (math.isfinite(low) and math.isfinite(high)):
+                return Verdict(False, f"{name} holds values that are not finite", {"parameter": name})
+            if low < 0:
+                return Verdict(False, f"{name} holds {low}; a mean of squares cannot be negative", {"parameter": name})
+            total += high
+            names += 1
+    if total == 0:
+        return Verdict(False, "zero everywhere: no sample's loss depends on any parameter")
+    return Verdict(True, f"all {names} tensors are finite and non-negative", {"tensors": names})
+
+
+def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+    """Not mostly empty, not mostly the same text; the share that was cut at the length limit is told."""
+    from lwf_assets.self_generated_corpus import EMPTY, FILE, LENGTH
+
+    rows = read_rows(folder / FILE)
+    if not rows:
+        return Verdict(False, "the corpus has no rows")
+    texts = Counter(row["response"].strip() for row in rows if row["ended"] != EMPTY)
+    shares = {
+        "share_empty": sum(row["ended"] == EMPTY for row in rows) / len(rows),
+        "share_repeated": sum(count - 1 for count in texts.values()) / len(rows),
+        "share_truncated": sum(row["ended"] == LENGTH for row in rows) / len(rows),
+    }
+    for kind in ("empty", "repeated"):
+        if shares[f"share_{kind}"] > DEGENERATE_SHARE:
+            share = f"{shares[f'share_{kind}']:.0%}"
+            return Verdict(False, f"{share} of the {len(rows)} responses are {kind}; change prompts or generation", shares)
+    told = ", ".join(f"{share:.0%} {kind.removeprefix('share_')}" for kind, share in shares.items())
+    return Verdict(True, f"{len(rows)} responses: {told}", shares)
+
+
+def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+    """No test prompt stands among the training or validation prompts."""
+    from lwf_assets import learning_data, test_data
+
+    learned = {
+        _normalized(row["prompt"])
+        for name in (learning_data.TRAIN, learning_data.VALIDATION)
+        for row in read_rows(beside["learning_data"] / name)
+    }
+    shared = [row["id"] for row in read_rows(folder / test_data.FILE) if _normalized(row["prompt"]) in learned]
+    if shared:
+        some = ", ".join(shared[:5])
+        return Verdict(False, f"{len(shared)} test prompts are also learned from, for example {some}", {"shared": shared[:50]})
+    return Verdict(True, f"no test prompt is among the {len(learned)} prompts learned from", {"learned": len(learned)})
+
+
+def confidence_is_finite_with_spread(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+    """Every FC finite, and not all the same: otherwise the selection would be arbitrary."""
+    from lwf_assets.scored_forget_set import FILE
+
+    rows = read_rows(folder / FILE)
+    values = [row["forgetting_confidence"] for row in rows]
+    odd = [row["id"] for row in rows if not math.isfinite(row["forgetting_confidence"])]
+    if odd:
+        return Verdict(False, f"FC of {len(odd)} samples is not finite, for example of {odd[0]}", {"samples": odd[:50]})
+    # The constant term is common to all and may dwarf the rest, so the spread is looked for in the terms that differ.
+    if len(rows) > 1 and len({(row["linear"], row["quadratic"]) for row in rows}) == 1:
+        return Verdict(False, f"FC is {values[0]} for all {len(rows)} samples: it tells none of them apart")
+    return Verdict(True, f"FC of {len(rows)} samples is finite and tells them apart", {"spread": max(values) - min(values)})
+
+
+def weights_are_finite(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+    """No NaN and no infinity in any weight of any model directory below the folder."""
+    from safetensors import safe_open
+
+    files = sorted(folder.rglob("*.safetensors"))
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+                if not all(math.isfinite(value.item()) for value in file.get_tensor(name).aminmax()):
+                    place = f"{path.relative_to(folder)}: {name}"
+                    return Verdict(False, f"{place} holds values that are not finite", {"parameter": place})
+    if not files:
+        return Verdict(False, "the artifact holds no weights")
+    return Verdict(True, f"all weights in {len(files)} files are finite", {"files": len(files)})
+
+
+def learning_loss_fell(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+    """For every seed, the loss at the end of the fine-tune is below that at its start.
+
+    Told by the validation NLL before and after; without validation rows by the first and last tenth of the loss curve.
+    """
+    import json
+
+    from lwf_assets.seeded_fine_tunes import CURVES, SEEDS
+
+    curves = read_rows(folder / CURVES)
+    drops = {}
+    for entry in json.loads((folder / SEEDS).read_text()):
+        losses = [row["loss"] for row in curves if row["seed"] == entry["seed"]]
+        tenth = max(1, len(losses) // 10)
+        before, after = entry["validation_nll_before"], entry["validation_nll_after"]
+        if before is None:
+            before, after = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+        drops[f"seed_{entry['seed']}"] = before - after
+        if not after < before:
+            reason = f"seed {entry['seed']}: the learning loss went from {before:.4g} to {after:.4g}; it did not fall"
+            return Verdict(False, reason, drops)
+    return Verdict(True, f"the learning loss fell by {min(drops.values()):.3g} nats or more", drops)
+
+
+def _normalized(prompt: str) -> str:
+    return " ".join(prompt.split()).casefold()
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "base_model",
+        "base_weights_are_finite",
+        "A weight that is no number would poison everything.",
+        weights_are_finite,
+    ),
+    Check(
+        "test_data",
+        "no_train_test_overlap",
+        "A test prompt that was learned from measures memory.",
+        prompts_do_not_overlap,
+    ),
+    Check(
+        "self_generated_corpus",
+        "corpus_is_not_degenerate",
+        "Empty or repeated responses hold no knowledge to forget.",
+        corpus_is_not_degenerate,
+    ),
+    Check(
+        "reference_checkpoint",
+        "reference_weights_are_finite",
+        "A diverged fine-tune is no optimum.",
+        weights_are_finite,
+    ),
+    Check(
+        "reference_checkpoint",
+        "reference_loss_fell",
+        "A fine-tune that learned nothing is no optimum.",
+        learning_loss_fell,
+    ),
+    Check(
+        "fisher_diagonal",
+        "fisher_is_finite_and_non_negative",
+        "A mean of squares is finite and non-negative.",
+        fisher_is_finite_and_non_negative,
+    ),
+    Check(
+        "scored_forget_set",
+        "confidence_is_finite_with_spread",
+        "Without a spread the selection is arbitrary.",
+        confidence_is_finite_with_spread,
+    ),
+    Check(
+        "lwf_checkpoint",
+        "lwf_weights_are_finite",
+        "Unbounded ascent shows first in the weights.",
+        weights_are_finite,
+    ),
+    Check(
+        "lwf_checkpoint",
+        "lwf_loss_fell",
+        "Forgetting must not have undone the learning.",
+        learning_loss_fell,
+    ),
+)
+
+
+def checks_of(asset: str) -> tuple[Check, ...]:
+    """The checks of one asset."""
+    return tuple(check for check in CHECKS if check.asset == asset)

@@ -1,0 +1,45 @@
+"""Load and save models and tokenizers; sums and differences of their weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from lwf_assets.engine.precision import best_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_model(path: Path) -> PreTrainedModel:
+    """The causal language model in the directory `path`, in the type it was stored in, on the best device, in eval mode."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(path, dtype="auto", local_files_only=True)
+    return model.to(best_device()).eval()  # type: ignore[no-any-return]
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in the directory `path`, with a padding token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """An ordinary safetensors model directory, as `from_pretrained` reads it."""
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+@torch.no_grad()
+def parameter_difference(minuend: PreTrainedModel, subtrahend: PreTrainedModel) -> dict[str, Tensor]:
+    """minuend - subtrahend by parameter name, tied ones once, in fp32."""
+    other = dict(subtrahend.named_parameters())
+    return {name: value.float() - other[name].float() for name, value in minuend.named_parameters()}

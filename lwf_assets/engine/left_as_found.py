@@ -1,0 +1,35 @@
+"""Look into a model without leaving a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@contextmanager
+def left_as_found(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """The model in evaluation mode with every parameter differentiable, for the length of the block.
+
+    Yields the parameters by name, tied ones once. Afterwards, also after an exception, each module's mode and each
+    parameter's `requires_grad` are as they were. (Dropout must be off: the gradient of a sample is a property of the
+    model, not of a draw.)
+    """
+    modes = {module: module.training for module in model.modules()}
+    parameters = dict(model.named_parameters())
+    required = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    try:
+        model.eval()
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+        yield parameters
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(required[name])

@@ -1,0 +1,45 @@
+"""The loss of a sample: negative log-likelihood of its response tokens, in nats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lwf_assets.engine.left_as_found import left_as_found
+from lwf_assets.engine.samples import IGNORED, Batch, Sample, batches_by_length, collate
+from lwf_assets.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LossReduction = Literal["mean", "sum"]
+
+
+def sample_losses(model: PreTrainedModel, batch: Batch, *, reduction: LossReduction = "mean") -> Tensor:
+    """Loss of each row, [batch], fp32: mean or sum over its response tokens. Differentiable."""
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+    labels = batch.labels[:, 1:]  # the logits at t predict the token at t + 1
+    token_losses = functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2).float(), labels, ignore_index=IGNORED, reduction="none"
+    )  # [batch, length - 1]; 0 where the label is ignored
+    totals = token_losses.sum(dim=1)
+    return totals if reduction == "sum" else totals / (labels != IGNORED).sum(dim=1)
+
+
+@torch.no_grad()
+def negative_log_likelihoods(
+    model: PreTrainedModel, samples: Sequence[Sample], *, batch_size: int = 8, progress: Progress = SILENT
+) -> list[float]:
+    """Mean NLL per response token of each sample, in nats, in the order of `samples`."""
+    losses = [0.0] * len(samples)
+    with left_as_found(model):
+        for indices in batches_by_length(samples, batch_size):
+            batch = collate([samples[index] for index in indices]).to(model.device)
+            for index, loss in zip(indices, sample_losses(model, batch).tolist(), strict=True):
+                losses[index] = loss
+            progress.advance(len(indices))
+    return losses

@@ -1,0 +1,32 @@
+"""Which device computes, and in which precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+
+def best_device() -> torch.device:
+    """The accelerator that torch finds, or the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator if accelerator is not None else torch.device("cpu")
+
+
+def use_bfloat16(autocast: Literal["auto", "bfloat16", "off"], device: torch.device) -> bool:
+    """Whether to compute in bfloat16: asked for, or `auto` on a device that multiplies in it natively."""
+    if autocast != "auto":
+        return autocast == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _cpu_multiplies_bfloat16()
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    # torch tells of AVX-512 BF16 and AMX on x86 only through private calls; the kernel tells everyone.
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})

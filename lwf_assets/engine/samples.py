@@ -1,0 +1,121 @@
+"""Samples: what is learned, scored and unlearned, as token ids; and their batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lwf_assets.errors import LwfError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+IGNORED = -100
+"""Label of a position without loss, as transformers has it."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training or scoring sample. Loss is on the response tokens alone."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+
+    def __post_init__(self) -> None:
+        if not self.response_ids:
+            raise ValueError("a sample needs at least one response token: without one it has no loss")
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.response_ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded rows. All tensors are [batch, longest row], of int64."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
+
+
+def collate(samples: Sequence[Sample], *, pad_id: int = 0) -> Batch:
+    """One row per sample, padded on the right; padding and prompt carry no loss."""
+    longest = max(len(sample) for sample in samples)
+    input_ids = torch.full((len(samples), longest), pad_id, dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    labels = torch.full_like(input_ids, IGNORED)
+    for row, sample in enumerate(samples):
+        input_ids[row, : len(sample)] = torch.tensor(sample.prompt_ids + sample.response_ids)
+        attention_mask[row, : len(sample)] = 1
+        labels[row, len(sample.prompt_ids) : len(sample)] = torch.tensor(sample.response_ids)
+    return Batch(input_ids, attention_mask, labels)
+
+
+def batches_by_length(samples: Sequence[Sample], batch_size: int) -> Iterator[list[int]]:
+    """Indices of samples of like length, longest first: little padding, and the largest batch shows at once if it fits."""
+    order = sorted(range(len(samples)), key=lambda index: (-len(samples[index]), index))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+@dataclass(frozen=True)
+class Context:
+    """How many tokens a row may have, and what happens to a prompt that is too long."""
+
+    max_length: int
+    truncate_prompts: bool = False
+
+    @classmethod
+    def of_model(cls, model: PreTrainedModel, *, max_length: int | None, truncate_prompts: bool) -> Context:
+        """The model's own context, or the study's where that is shorter.
+
+        Raises:
+            LwfError: the study asks for more than the model has.
+        """
+        own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if max_length is not None and own is not None and max_length > own:
+            raise LwfError(f"model.max_length: {max_length} is more than the model's context of {own} tokens")
+        return cls(max_length or own or 2**31, truncate_prompts)
+
+    def fit(self, prompt_ids: list[int], *, room: int, row_id: str) -> list[int]:
+        """`prompt_ids`, cut from the left if need be and allowed, so that `room` more tokens fit behind them.
+
+        Raises:
+            LwfError: the prompt is too long and the study does not allow cutting it.
+        """
+        keep = self.max_length - room
+        if len(prompt_ids) <= keep:
+            return prompt_ids
+        if not self.truncate_prompts or keep < 1:
+            raise LwfError(
+                f"row {row_id!r}: its prompt has {len(prompt_ids)} tokens and {room} more must follow, but the context is "
+                f"{self.max_length}; shorten the prompt, raise model.max_length, or set model.truncate_prompts: true"
+            )
+        return prompt_ids[-keep:]
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of a prompt, with the special tokens that the tokenizer puts in front of a text."""
+    return list(tokenizer(prompt)["input_ids"])
+
+
+def encode_sample(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, target: str, *, context: Context, row_id: str
+) -> Sample:
+    """The sample that teaches `target` after `prompt`: joined by one space, ended by the end-of-sequence token.
+
+    Prompt and target are tokenised together and split where the prompt alone ends, as lm-evaluation-harness does it, so that
+    the target's tokens are those that the model would generate.
+    """
+    prompt_ids = encode_prompt(tokenizer, prompt)
+    whole = encode_prompt(tokenizer, f"{prompt} {target}")
+    response_ids = [*whole[len(prompt_ids) :], tokenizer.eos_token_id]
+    return Sample(context.fit(whole[: len(prompt_ids)], room=len(response_ids), row_id=row_id), response_ids)

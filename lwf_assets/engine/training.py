@@ -1,0 +1,184 @@
+"""The fine-tune: a Hugging Face Trainer that stops at a loss that is no number and survives being killed."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lwf_assets.engine.precision import use_bfloat16
+from lwf_assets.engine.samples import Sample, collate
+from lwf_assets.errors import LwfError
+from lwf_assets.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lwf_assets.study import TrainingSettings
+
+WHOLE = "whole"
+"""Marker file, written last into a checkpoint: one without it was cut short and is never resumed from."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of the loss curve: mean learning loss (nats per response token) since the last one."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+
+
+def fine_tune(
+    model: PreTrainedModel,
+    samples: Sequence[Sample],
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    folder: Path,
+    pad_id: int = 0,
+    callbacks: Sequence[TrainerCallback] = (),
+    progress: Progress = SILENT,
+    label: str = "Fine-tuning",
+) -> list[CurvePoint]:
+    """Train `model` in place on the response tokens of `samples`.
+
+    Args:
+        model: a causal language model, on its device.
+        samples: D_L.
+        settings: length, batch, optimizer and schedule.
+        seed: of the order of the samples (and of dropout, where the model has it).
+        folder: where checkpoints go; whole ones that lie there are resumed from.
+        pad_id: token that fills short rows.
+        callbacks: for example `PeriodicUnlearning`.
+        progress: told of every step, and of the curve.
+        label: what the phase is called.
+
+    Returns:
+        The loss curve from the first step on, also after a resume.
+
+    Raises:
+        LwfError: no samples, or a loss that is not finite; the message names the step.
+    """
+    if not samples:
+        raise LwfError("learning_data holds no training rows; raise rows.train or give more data")
+    device = model.device
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        max_steps=settings.max_steps or -1,
+        num_train_epochs=settings.epochs or 1.0,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_gradient_norm,
+        bf16=use_bfloat16(settings.autocast, device),
+        use_cpu=device.type == "cpu",
+        seed=seed,
+        data_seed=seed,
+        logging_steps=settings.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        save_total_limit=2,  # the newest may be cut short; the one before it is whole
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type != "cpu",
+    )
+    trainer = _FineTuner(
+        model=model,
+        args=arguments,
+        train_dataset=list(samples),  # type: ignore[arg-type]
+        data_collator=_Collator(pad_id),
+        callbacks=[_Watch(progress, label), *callbacks, _MarkWhole()],
+    )
+    trainer.train(resume_from_checkpoint=newest_whole_checkpoint(folder))
+    points = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return [
+        CurvePoint(int(p["step"]), float(p["loss"]), float(p["learning_rate"]), float(p.get("grad_norm", math.nan)))
+        for p in points
+    ]
+
+
+def newest_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint in `folder` that was written to its end, if any; those that were not are removed."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in checkpoints:
+        if not (path / WHOLE).is_file():
+            shutil.rmtree(path)
+    whole = [path for path in checkpoints if path.exists()]
+    return str(whole[-1]) if whole else None
+
+
+class _Collator:
+    """Samples to the tensors that a causal language model takes."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, samples: list[Sample]) -> dict[str, torch.Tensor]:
+        batch = collate(samples, pad_id=self.pad_id)
+        return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": batch.labels}
+
+
+class _FineTuner(Trainer):  # type: ignore[misc]
+    """Trainer that refuses to go on from a loss that is no number."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise LwfError(
+                f"the learning loss became {loss.item()} at step {self.state.global_step + 1}; the run was stopped. "
+                f"Lower training.learning_rate ({self.args.learning_rate}), or look at the rows of learning_data"
+            )
+        return loss
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """Tells `progress` of steps and of the loss curve."""
+
+    def __init__(self, progress: Progress, label: str) -> None:
+        self.progress = progress
+        self.label = label
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.progress.begin(self.label, state.max_steps)
+        self.progress.advance(state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.progress.advance()
+        if state.global_step >= state.max_steps:
+            control.should_save = False  # the caller saves the finished model; a last checkpoint serves nobody
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if logs and "loss" in logs:
+            values = {"learning/loss": logs["loss"], "learning/rate": logs["learning_rate"]}
+            self.progress.metrics(state.global_step, values)
+
+
+class _MarkWhole(TrainerCallback):  # type: ignore[misc]
+    """The last callback: when it runs, every other has put its state into the checkpoint."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / WHOLE).touch()

@@ -1,0 +1,226 @@
+"""Periodic unlearning: gradient ascent on D_U inside any Hugging Face Trainer."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lwf_assets.engine.loss import sample_losses
+from lwf_assets.engine.samples import Sample, collate
+from lwf_assets.errors import LwfError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim.lr_scheduler import LRScheduler
+    from transformers import PreTrainedModel
+
+STATE_FILE = "periodic_unlearning.pt"
+Timing = Literal["periodic", "upfront", "random"]
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One sample of one unlearning step: its NLL per token (nats) just before and just after the update.
+
+    `pushed` is False when the sample was at or above the cap already and gave no gradient.
+    """
+
+    step: int
+    sample_id: str
+    nll_before: float
+    nll_after: float
+    pushed: bool
+
+
+class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
+    """Every `interval` learning steps, one step of gradient ascent on a batch of `samples`.
+
+        Trainer(..., callbacks=[PeriodicUnlearning(samples)])
+
+    The ascent has an optimizer of its own. Scaling the ascent's loss would do nothing under Adam, whose updates are
+    scale-free, and ascending through the learner's optimizer would spoil the learner's moments; so the forgetting rate is the
+    learning rate of a second optimizer. It follows the learner's schedule: at half the learner's peak rate, half of it.
+
+    Which samples a step takes follows from (`seed`, step) alone, and the optimizer's state and the ledger go into every
+    checkpoint of the Trainer: a resumed run equals an uninterrupted one.
+
+    Args:
+        samples: D_U.
+        sample_ids: their names in the ledger; by default their positions.
+        interval: N_u, learning steps between two unlearning steps.
+        forgetting_rate: peak learning rate of the ascent.
+        batch_size: samples per unlearning step.
+        per_sample_cap: NLL per token, in nats, at which a sample counts as forgotten: it pushes no further, and a step
+            whose whole batch is forgotten is skipped. Ascent is unbounded without it.
+        optimizer: `adam` (no weight decay) or `sgd`.
+        max_gradient_norm: the ascent's gradient is clipped to it.
+        timing: `periodic`; `upfront`, as many steps all before learning; `random`, as many after randomly chosen steps.
+        seed: of the batches and of random timing.
+        pad_id: token that fills short rows; never attended to.
+        on_unlearn: called with the step and its ledger entries.
+
+    Attributes:
+        ledger: every entry so far, in order.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        sample_ids: Sequence[str] | None = None,
+        interval: int = 5,
+        forgetting_rate: float = 1e-5,
+        batch_size: int = 8,
+        per_sample_cap: float = 4.0,
+        optimizer: Literal["adam", "sgd"] = "adam",
+        max_gradient_norm: float = 1.0,
+        timing: Timing = "periodic",
+        seed: int = 0,
+        pad_id: int = 0,
+        on_unlearn: Callable[[int, list[LedgerEntry]], None] | None = None,
+    ) -> None:
+        if not samples:
+            raise ValueError("there is nothing to unlearn: samples is empty")
+        if interval < 1 or batch_size < 1:
+            raise ValueError("interval and batch_size must be at least 1")
+        self.samples = list(samples)
+        self.sample_ids = list(sample_ids) if sample_ids is not None else [str(n) for n in range(len(samples))]
+        self.interval = interval
+        self.forgetting_rate = forgetting_rate
+        self.batch_size = batch_size
+        self.per_sample_cap = per_sample_cap
+        self.optimizer_name = optimizer
+        self.max_gradient_norm = max_gradient_norm
+        self.timing = timing
+        self.seed = seed
+        self.pad_id = pad_id
+        self.on_unlearn = on_unlearn
+        self.ledger: list[LedgerEntry] = []
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._random_steps: frozenset[int] = frozenset()
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PreTrainedModel,
+        **kwargs: Any,
+    ) -> None:
+        """Make the ascent's optimizer, or take it up again from the checkpoint that training resumes from."""
+        count = state.max_steps // self.interval
+        self._random_steps = frozenset(random.Random(self.seed).sample(range(1, state.max_steps + 1), count))
+        self._optimizer = self._make_optimizer(model)
+        self.ledger = []
+        if state.global_step > 0:
+            self._resume(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", model)
+        elif self.timing == "upfront":
+            # Steps up to 0 come before the first learning step, which is step 1.
+            for step in range(1 - count, 1):
+                self._unlearn(step, model, rate=self.forgetting_rate, bfloat16=args.bf16)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PreTrainedModel,
+        lr_scheduler: LRScheduler,
+        **kwargs: Any,
+    ) -> None:
+        """Unlearn, if this learning step is one after which it is due."""
+        if not self._is_due(state.global_step):
+            return
+        rate = self.forgetting_rate * lr_scheduler.get_last_lr()[0] / args.learning_rate
+        if rate > 0:  # the learner's schedule has ended: an update of length zero is not worth its cost
+            self._unlearn(state.global_step, model, rate=rate, bfloat16=args.bf16)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Put the ascent's state beside the learner's, whole or not at all."""
+        if not state.is_world_process_zero or self._optimizer is None:
+            return
+        path = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE
+        unfinished = path.with_suffix(".unfinished")
+        entries = [asdict(entry) for entry in self.ledger]
+        torch.save({"optimizer": self._optimizer.state_dict(), "ledger": entries}, unfinished)
+        os.replace(unfinished, path)
+
+    def _make_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if self.optimizer_name == "sgd":
+            return torch.optim.SGD(trainable, lr=self.forgetting_rate)
+        return torch.optim.Adam(trainable, lr=self.forgetting_rate)
+
+    def _resume(self, checkpoint: Path, model: PreTrainedModel) -> None:
+        path = checkpoint / STATE_FILE
+        if not path.is_file():
+            raise LwfError(
+                f"{checkpoint}: holds no {STATE_FILE}, so the unlearning cannot go on from it; "
+                "resume from a checkpoint in output_dir that was written with this callback"
+            )
+        saved = torch.load(path, map_location=model.device, weights_only=True)
+        assert self._optimizer is not None
+        self._optimizer.load_state_dict(saved["optimizer"])
+        self.ledger = [LedgerEntry(**entry) for entry in saved["ledger"]]
+
+    def _is_due(self, step: int) -> bool:
+        match self.timing:
+            case "periodic":
+                return step % self.interval == 0
+            case "random":
+                return step in self._random_steps
+            case "upfront":
+                return False
+
+    def _unlearn(self, step: int, model: PreTrainedModel, *, rate: float, bfloat16: bool) -> None:
+        """One step of ascent on the batch that (seed, step) names."""
+        chosen = random.Random(f"{self.seed}/{step}").sample(
+            range(len(self.samples)), min(self.batch_size, len(self.samples))
+        )
+        batch = collate([self.samples[index] for index in chosen], pad_id=self.pad_id).to(model.device)
+        autocast = partial(torch.autocast, model.device.type, torch.bfloat16, enabled=bfloat16)
+        with autocast():
+            before = sample_losses(model, batch)
+        pushed = before.detach() < self.per_sample_cap
+        after = before
+        if pushed.any():
+            self._ascend(model, before[pushed].sum() / len(chosen), rate)
+            # A context of its own: autocast keeps the weights that it has cast until its context ends.
+            with torch.no_grad(), autocast():
+                after = sample_losses(model, batch)
+        entries = [
+            LedgerEntry(step, self.sample_ids[index], *figures)
+            for index, *figures in zip(chosen, before.tolist(), after.tolist(), pushed.tolist(), strict=True)
+        ]
+        self.ledger += entries
+        if self.on_unlearn is not None:
+            self.on_unlearn(step, entries)
+
+    def _ascend(self, model: PreTrainedModel, loss: Tensor, rate: float) -> None:
+        assert self._optimizer is not None
+        if not torch.isfinite(loss):
+            raise LwfError(
+                f"the unlearning loss became {loss.item()}; lower unlearning.forgetting_rate ({self.forgetting_rate}) "
+                f"or unlearning.per_sample_cap ({self.per_sample_cap})"
+            )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        try:
+            (-loss).backward()
+            torch.nn.utils.clip_grad_norm_(
+                [p for group in self._optimizer.param_groups for p in group["params"]], self.max_gradient_norm
+            )
+            self._optimizer.step()
+        finally:
+            # The learner's next step must not find this gradient.
+            self._optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,108 @@
+"""Asset fisher_diagonal: the diagonal of the empirical Fisher information of D_L at theta_L*.
+
+    F_i = 1/n * sum over samples x of (dL(x)/dtheta_i)^2
+
+the mean of squared *per-sample* gradients, the precision of the Laplace posterior around theta_L* (LWF, section on
+forgetting confidence). Squaring the gradient of a batch mean instead is about the batch size too small, and ranks wrongly.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lwf_assets.engine.loss import LossReduction
+from lwf_assets.engine.per_sample_gradients import reduce_per_sample_gradients
+from lwf_assets.engine.samples import Sample
+from lwf_assets.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from lwf_assets.work import Work
+
+FILE = "fisher_diagonal.safetensors"
+
+
+class SquaredGradients:
+    """Sums squared per-sample gradients in fp32, whatever the type of the weights."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in model.named_parameters()}
+
+    def add(self, index: int, name: str, gradient: Tensor) -> None:
+        """Square and add."""
+        gradient = gradient.float()
+        self.sums[name].addcmul_(gradient, gradient)
+
+
+def fisher_diagonal(
+    model: PreTrainedModel,
+    samples: Sequence[Sample],
+    *,
+    reduction: LossReduction = "mean",
+    batch_size: int = 8,
+    progress: Progress = SILENT,
+) -> dict[str, Tensor]:
+    """Mean over `samples` of the squared per-sample gradient, by parameter name.
+
+    Args:
+        model: any transformers causal language model; left as found.
+        samples: at least one.
+        reduction: a sample's loss is the mean or the sum over its response tokens.
+        batch_size: samples in memory at once; does not change the result.
+        progress: told of every sample.
+
+    Returns:
+        One fp32 tensor per parameter, in its shape, on its device; tied parameters once, under their first name.
+
+    Raises:
+        ValueError: no samples.
+    """
+    if not samples:
+        raise ValueError("the Fisher information needs at least one sample")
+    squares = SquaredGradients(model)
+    reduce_per_sample_gradients(
+        model, samples, squares, loss_reduction=reduction, batch_size=batch_size, progress=progress
+    )
+    return {name: total.div_(len(samples)) for name, total in squares.sums.items()}
+
+
+def materialize(work: Work) -> dict[str, Any]:
+    """Write the Fisher diagonal of the learning task at its reference optimum."""
+    from safetensors.torch import save_file
+
+    from lwf_assets.engine.checkpoint import load_model, load_tokenizer
+    from lwf_assets.learning_data import TRAIN, encode_rows
+    from lwf_assets.reference_checkpoint import optimum
+
+    settings = work.study.fisher
+    path = optimum(work.input("reference_checkpoint"))
+    model = load_model(path)
+    samples = encode_rows(work, work.input("learning_data") / TRAIN, model, load_tokenizer(path))
+    if settings.samples is not None and settings.samples < len(samples):
+        samples = random.Random(settings.seed).sample(samples, settings.samples)
+    work.progress.begin("Fisher information", len(samples))
+    fisher = fisher_diagonal(
+        model,
+        samples,
+        reduction=settings.loss_reduction,
+        batch_size=settings.batch_size,
+        progress=work.progress,
+    )
+    save_file({name: value.cpu().contiguous() for name, value in fisher.items()}, work.out / FILE)
+    total = sum(value.double().sum().item() for value in fisher.values())
+    count = sum(value.numel() for value in fisher.values())
+    largest = max(fisher, key=lambda name: fisher[name].mean().item())
+    return {
+        "samples": len(samples),
+        "parameters": count,
+        "trace": total,
+        "mean": total / count,
+        "share_of_zeros": sum((value == 0).sum().item() for value in fisher.values()) / count,
+        "most_informative_parameter": largest,
+    }

@@ -1,0 +1,135 @@
+"""Makes one cell: finds its inputs, asks the store whether it is there already, and if not does the work."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lwf_assets.errors import LwfError
+from lwf_assets.graph import Cell, HashFile, cells, inputs_of, settings_of
+from lwf_assets.progress import SILENT, Progress
+from lwf_assets.store import Artifact, InputVersion, Store, hash_file, recipe_hash
+from lwf_assets.study import Study
+from lwf_assets.work import Work
+
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "duckdb", "pyarrow", "numpy", "reasoning-gym", "gguf")
+
+
+@dataclass(frozen=True)
+class Materialized:
+    """A cell's artifact, and whether it was in the store already."""
+
+    artifact: Artifact
+    reused: bool
+
+
+def materialize(
+    study: Study,
+    store: Store,
+    cell: Cell,
+    *,
+    force: bool = False,
+    progress: Progress = SILENT,
+    provenance: Mapping[str, Any] | None = None,
+    file_hash: HashFile = hash_file,
+) -> Materialized:
+    """Make `cell` and make it current. An artifact of the same recipe that is in the store is taken as it is.
+
+    Args:
+        study: what is wanted.
+        store: where inputs are read and the artifact is written.
+        cell: one partition of one asset; its inputs must be current already.
+        force: do the work even if the store has the artifact.
+        progress: told how far the work is.
+        provenance: kept in the manifest beside seeds, library versions, git commit and wall time.
+        file_hash: gives a source file's sha256; pass one that remembers to save time.
+
+    Raises:
+        LwfError: no such cell in the study, an input that is not built, or whatever bad input the work meets.
+    """
+    check_cell(study, cell)
+    inputs = {}
+    for needed in inputs_of(study, cell):
+        artifact = store.current(needed.asset, needed.partition)
+        if artifact is None:
+            raise LwfError(f"{cell} is made from {needed}, which is not built; `lwf build` builds both in order")
+        inputs[needed] = artifact
+    settings = settings_of(study, cell, file_hash)
+    versions = tuple(InputVersion(c.asset, c.partition.key, artifact.version) for c, artifact in inputs.items())
+    recipe = recipe_hash(cell.asset, cell.partition, cell.spec.code_version, settings, versions)
+    with store.lock(cell.asset, cell.partition, recipe):
+        found = None if force else store.by_recipe(cell.asset, cell.partition, recipe)
+        artifact = found or _make(study, store, cell, recipe, settings, versions, inputs, progress, provenance or {})
+        store.set_current(artifact, cell.partition)
+    return Materialized(artifact, reused=found is not None)
+
+
+def check_cell(study: Study, cell: Cell) -> None:
+    """Refuse a partition that the study does not have.
+
+    Raises:
+        LwfError: names the partition and those there are.
+    """
+    there = [c.partition for c in cells(study) if c.asset == cell.asset]
+    if cell.partition not in there:
+        keys = ", ".join(sorted(partition.key or "-" for partition in there))
+        raise LwfError(f"{cell.asset} has no partition {cell.partition.key!r} in the study {study.name}; it has {keys}")
+
+
+def _make(
+    study: Study,
+    store: Store,
+    cell: Cell,
+    recipe: str,
+    settings: Mapping[str, Any],
+    versions: tuple[InputVersion, ...],
+    inputs: Mapping[Cell, Artifact],
+    progress: Progress,
+    provenance: Mapping[str, Any],
+) -> Artifact:
+    began = time.time()
+    module = importlib.import_module(f"lwf_assets.{cell.asset}")
+    with store.draft(cell.asset, cell.partition, recipe) as draft:
+        work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
+        summary = module.materialize(work)
+        return draft.commit(
+            code_version=cell.spec.code_version,
+            settings=settings,
+            inputs=versions,
+            summary=summary,
+            provenance={
+                "study": study.name,
+                "seeds": list(study.seeds),
+                "libraries": _library_versions(),
+                "git_commit": _git_commit(),
+                "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+                "wall_seconds": round(time.time() - began, 3),
+                **provenance,
+            },
+        )
+
+
+@cache
+def _library_versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+@cache
+def _git_commit() -> str | None:
+    """Commit of the checkout that this code runs from, `-dirty` when it was changed; None outside one."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,89 @@
+"""Asset self_generated_corpus: D_self, what the base model itself says to the forgetting prompts.
+
+The pre-training data is out of reach; the model's own samples stand for what it knows (LWF, eliciting self-knowledge).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from lwf_assets.errors import LwfError
+from lwf_assets.tables import read_rows, write_rows
+
+if TYPE_CHECKING:
+    from lwf_assets.work import Work
+
+FILE = "corpus.parquet"
+
+END, LENGTH, EMPTY = "end_of_text", "length", "empty"
+"""How a response ended: the model ended it, it was cut at max_new_tokens, or there is no text in it."""
+
+
+def materialize(work: Work) -> dict[str, Any]:
+    """Write the responses: id, prompt, response, both as token ids, tokens, and how each ended."""
+    from lwf_assets import forgetting_prompts
+    from lwf_assets.engine.checkpoint import load_model, load_tokenizer
+    from lwf_assets.engine.generation import end_token_ids, generate
+    from lwf_assets.engine.samples import Context, encode_prompt
+
+    settings = work.study.generation
+    base = work.input("base_model")
+    model, tokenizer = load_model(base), load_tokenizer(base)
+    context = Context.of_model(
+        model, max_length=work.study.model.max_length, truncate_prompts=work.study.model.truncate_prompts
+    )
+    asked = [
+        {**row, "prompt_id": row["id"], "id": f"{row['id']}/{draw}"}
+        for row in read_rows(work.input("forgetting_prompts") / forgetting_prompts.FILE)
+        for draw in range(settings.samples_per_prompt)
+    ]
+    prompts = [
+        context.fit(encode_prompt(tokenizer, row["prompt"]), room=settings.max_new_tokens, row_id=row["prompt_id"])
+        for row in asked
+    ]
+    end_ids = end_token_ids(model, tokenizer.eos_token_id)
+    work.progress.begin("Self-generated corpus", len(prompts))
+    responses = generate(
+        model,
+        prompts,
+        max_new_tokens=settings.max_new_tokens,
+        pad_id=tokenizer.pad_token_id,
+        end_ids=end_ids,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        shards=work.scratch,
+        progress=work.progress,
+    )
+    rows = []
+    for row, prompt_ids, response_ids in zip(asked, prompts, responses, strict=True):
+        text = tokenizer.decode(response_ids, skip_special_tokens=True)
+        ended = EMPTY if not text.strip() else END if response_ids[-1] in end_ids else LENGTH
+        rows.append(
+            {
+                "id": row["id"],
+                "prompt_id": row["prompt_id"],
+                "source_task": row["source_task"],
+                "prompt": row["prompt"],
+                "response": text,
+                "prompt_ids": prompt_ids,
+                "response_ids": response_ids,
+                "tokens": len(response_ids),
+                "ended": ended,
+            }
+        )
+    if all(row["ended"] == EMPTY for row in rows):
+        raise LwfError(
+            f"forgetting_tasks.{work.forgetting_task}: the base model answered all {len(rows)} prompts with empty text; "
+            "check that the prompt form suits the model (for most models it ends in `Answer:`)"
+        )
+    write_rows(work.out / FILE, rows)
+    counts = Counter(row["ended"] for row in rows)
+    return {
+        "responses": len(rows),
+        "tokens": sum(row["tokens"] for row in rows),
+        **{f"share_{ended}": counts[ended] / len(rows) for ended in (END, LENGTH, EMPTY)},
+        "share_repeated": 1 - len({row["response"] for row in rows}) / len(rows),
+    }

@@ -1,0 +1,93 @@
+"""What decides the rows of a task, as a JSON object: two equal fingerprints stand for equal rows.
+
+Files enter by content, never by path or time; settings that cannot change the rows at hand do not enter at all, so that
+a new test set retrains nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lwf_assets.errors import LwfError
+from lwf_assets.tasks.hub_source import hub_files
+from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, TaskSettings
+from lwf_assets.tasks.sources import carved_splits, own_rows
+
+if TYPE_CHECKING:
+    from lwf_assets.tasks.rows import Split
+
+Part = Literal["learning", "test", "prompts"]
+HashFile = Callable[[Path], str]
+
+
+def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFile) -> dict[str, Any]:
+    """Everything that decides the rows of `part`, and nothing else; `name` is the task's, which prompt rows carry."""
+    source = settings.source
+    decides: dict[str, Any] = {"form": settings.form, "prompt": settings.prompt}
+    if part == "learning":
+        splits: list[Split] = ["train", "validation"]
+        decides["target"] = settings.target
+    elif part == "test":
+        splits = ["test"]
+        decides |= {key: getattr(settings, key) for key in ("target", "answer", "choices", "scorer")}
+        if settings.scorer != "choice":
+            decides["stop"] = settings.stop
+    else:
+        splits = ["train"]
+        decides["source_task"] = name
+    limits = {split: getattr(settings.rows, split) for split in splits}
+    decides["rows"] = limits
+    if isinstance(source, GeneratorSource):
+        # The generator is code: another release of the package may draw other items from the same seed.
+        decides["source"] = {**source.model_dump(mode="json"), "reasoning_gym": version("reasoning-gym")}
+        return decides
+    if any(limit is not None for limit in limits.values()):
+        decides["seed"] = source.seed
+    if part == "prompts" and isinstance(source, FileSource) and source.prompts is not None:
+        decides["source"] = {"kind": "file", "prompts": _file(source.prompts, hash_file)}
+    else:
+        decides["source"] = _source(source, splits, hash_file)
+    return decides
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _source(source: HubSource | FileSource, splits: list[Split], hash_file: HashFile) -> dict[str, Any]:
+    carved = carved_splits(source)
+    described: dict[str, Any] = {"kind": source.kind}
+    if isinstance(source, HubSource):
+        described |= {"config": source.config, "where": source.where}
+        if not source.is_local:
+            described |= {"id": source.id, "revision": source.revision}
+    for split in splits:
+        origin: Split = "train" if split in carved else split
+        named = own_rows(source, origin)
+        if named is None:
+            described[split] = None
+        elif isinstance(source, FileSource):
+            described[split] = _file(Path(named), hash_file)
+        elif source.is_local:
+            files = [_file(file, hash_file) for file in hub_files(source, str(named))]
+            described[split] = {"split": named, "files": files}
+        else:
+            described[split] = named
+        if split in carved:
+            described[f"{split}_is_part_of_train"] = True
+    if "train" in splits:
+        described["taken_out_of_train"] = list(carved)
+    return described
+
+
+def _file(path: Path, hash_file: HashFile) -> dict[str, str]:
+    if not path.is_file():
+        raise LwfError(f"{path}: there is no such file")
+    # The suffix decides how the content is read.
+    return {"sha256": hash_file(path), "suffix": path.suffix.lower()}

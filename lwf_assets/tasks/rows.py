@@ -1,0 +1,59 @@
+"""The rows that a task gives to the rest of the system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A row as it lies in its source, before any prompt is made of it."""
+
+    place: str
+    """Where it stands, in words that begin an error message: `notes/questions.jsonl, line 3`."""
+    id: str
+    columns: Mapping[str, Any]
+    entry: Mapping[str, Any] | None = None
+    """A generator's whole item, which its own scorer wants back; None for every other source."""
+
+
+@dataclass(frozen=True)
+class LearningRow:
+    """One example to fine-tune on. Prompt and target are to be joined by one space."""
+
+    id: str
+    prompt: str
+    target: str
+
+
+@dataclass(frozen=True)
+class TestRow:
+    """One example to score a model on."""
+
+    __test__ = False  # or pytest takes the class for a test
+
+    id: str
+    prompt: str
+    target: str
+    """The whole text that a fine-tuned model should write."""
+    answer: str
+    """The part of it that is compared."""
+    choices: tuple[str, ...]
+    """The texts to choose between, as they follow the prompt after one space; empty for a generative task."""
+    scorer_data: str
+    """JSON object: what the scorer needs besides the answer."""
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One prompt that the base model shall answer by itself."""
+
+    id: str
+    prompt: str
+    source_task: str

@@ -1,0 +1,148 @@
+"""The settings of one task: its source, its prompt form and its scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lwf_assets.tasks.forms import FORMS
+from lwf_assets.tasks.presets import merge_preset
+from lwf_assets.tasks.source_settings import FileSource, GeneratorSource, HubSource, HubSplits, Source
+from lwf_assets.tasks.templates import template_columns
+
+__all__ = ["FileSource", "GeneratorSource", "HubSource", "HubSplits", "Rows", "Scorer", "Source", "TaskSettings"]
+
+Scorer = Literal["exact", "numeric", "gsm8k", "choice", "reasoning_gym"]
+FormName = Literal["template", "gsm8k", "qasc", "sst5", "medmcqa", "mmlu"]
+
+
+class Rows(BaseModel):
+    """How many rows each split may have. For a generator these are the numbers to generate, and all are required."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: int | None = Field(
+        default=None, ge=1, description="Most rows to fine-tune on, or to forget with; null is all."
+    )
+    validation: int | None = Field(default=None, ge=1, description="Most rows to watch the fine-tune on; null is all.")
+    test: int | None = Field(default=None, ge=1, description="Most rows to score on; null is all.")
+
+
+class TaskSettings(BaseModel):
+    """What a task is. A preset fills in what is not given, then the form, then the kind of source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str | None = Field(default=None, description="Name of the preset whose values stand where no key is given.")
+    source: Source = Field(description="Where the rows come from.")
+    form: FormName = Field(
+        default="template",
+        description="How a row becomes columns: as it is (template), or as one of five public data sets.",
+    )
+    prompt: str = Field(
+        default="Question: {question}\nAnswer:",
+        min_length=1,
+        description="Template of the prompt, over the columns of the row; `{prompt}` for files unless given.",
+    )
+    target: str = Field(
+        default="{answer}",
+        min_length=1,
+        description="Template of what the model should write; one space joins the two.",
+    )
+    answer: str = Field(
+        default="{answer}",
+        min_length=1,
+        description="Template of the part that is compared; the same as `target` unless given.",
+    )
+    choices: list[str] = Field(
+        default_factory=list, description="The texts to choose between; empty for a task where the model writes freely."
+    )
+    scorer: Scorer = Field(default="exact", description="How a response is judged.")
+    stop: list[str] = Field(
+        default_factory=lambda: ["\nQuestion:"], description="A response ends before the first of these texts."
+    )
+    max_new_tokens: int = Field(default=64, ge=1, description="Longest response, in tokens.")
+    rows: Rows = Field(default_factory=lambda: Rows(), description="How many rows each split may have.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        values = {key: _plain(value) for key, value in data.items()}
+        if values.get("preset") is not None:
+            values = merge_preset(str(values["preset"]), values)
+        form = FORMS.get(str(values.get("form", "template")))
+        if form is not None:
+            for key in ("prompt", "target", "answer", "scorer"):
+                values.setdefault(key, getattr(form, key))
+            values.setdefault("choices", list(form.choices))
+        source = values.get("source")
+        kind = source.get("kind") if isinstance(source, Mapping) else None
+        values.setdefault("prompt", "{prompt}" if kind == "file" else "Question: {question}\nAnswer:")
+        if kind == "reasoning_gym":
+            values.setdefault("scorer", "reasoning_gym")
+        values.setdefault("answer", values.get("target", "{answer}"))
+        return values
+
+    @field_validator("prompt", "target", "answer")
+    @classmethod
+    def _is_a_template(cls, value: str) -> str:
+        if not template_columns(value):
+            raise ValueError("the template shows no column, so every row would read the same; write {column}")
+        return value
+
+    @field_validator("stop")
+    @classmethod
+    def _stops_are_not_empty(cls, value: list[str]) -> list[str]:
+        if "" in value:
+            raise ValueError("an empty text would end every response at once")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TaskSettings:
+        if (self.scorer == "choice") != bool(self.choices):
+            raise ValueError(
+                "choices: the scorer 'choice' needs the texts to choose between, and no other scorer takes any; "
+                f"the scorer is {self.scorer!r} and choices is {self.choices}"
+            )
+        stripped = [choice.strip() for choice in self.choices]
+        if self.choices and (len(stripped) < 2 or "" in stripped or len(set(stripped)) < len(stripped)):
+            raise ValueError(f"choices: give two or more different texts, none blank; got {self.choices}")
+        if stripped != self.choices:
+            raise ValueError("choices: leave out the space around a choice; one space before it is always added")
+        if isinstance(self.source, GeneratorSource):
+            for split in ("train", "validation", "test"):
+                if getattr(self.rows, split) is None:
+                    raise ValueError(f"rows.{split}: a generator has no end, so give the number of rows to generate")
+        elif self.scorer == "reasoning_gym":
+            raise ValueError("scorer: 'reasoning_gym' scores only rows of a reasoning_gym source")
+        return self
+
+    def resolve_paths(self, base: Path) -> TaskSettings:
+        """A copy whose local files and directories are absolute; relative ones are taken from the directory `base`."""
+        source: HubSource | FileSource | GeneratorSource = self.source
+        if isinstance(source, FileSource):
+            paths = {
+                role: _absolute(base, path)
+                for role in ("train", "validation", "test", "prompts")
+                if (path := getattr(source, role)) is not None
+            }
+            source = source.model_copy(update=paths)
+        elif isinstance(source, HubSource) and source.is_local:
+            source = source.model_copy(update={"id": str(_absolute(base, Path(source.id)))})
+        return self.model_copy(update={"source": source})
+
+
+def _absolute(base: Path, path: Path) -> Path:
+    return (base / path.expanduser()).resolve()
+
+
+def _plain(value: Any) -> Any:
+    # Settings built in Python may hold models already; what they leave unset must not hide the preset's values.
+    if isinstance(value, HubSource | FileSource | GeneratorSource):
+        return {"kind": value.kind, **value.model_dump(exclude_unset=True)}
+    return value.model_dump(exclude_unset=True) if isinstance(value, Rows) else value

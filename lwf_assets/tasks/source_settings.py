@@ -1,0 +1,121 @@
+"""Where the rows of a task come from: a data set on the hub, local files, or a generator."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations when the module runs
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HubSplits(_Frozen):
+    """Which split of a hub data set plays which role."""
+
+    train: str | None = Field(default="train", description="Split to fine-tune on and to take forgetting prompts from.")
+    validation: str | None = Field(
+        default="validation", description="Split to watch the fine-tune on; null takes a tenth out of `train`."
+    )
+    test: str | None = Field(
+        default="test", description="Labelled split to score on; null takes a tenth out of `train`."
+    )
+
+
+class HubSource(_Frozen):
+    """A data set on the Hugging Face hub, at a pinned revision, or a local mirror of one."""
+
+    kind: Literal["hub"] = Field(default="hub", description="Says that this source is a hub data set.")
+    id: str = Field(
+        min_length=1,
+        description="Data set id such as `openai/gsm8k`; a path that begins with `/`, `./`, `../` or `~` is a local "
+        "directory of the same layout.",
+    )
+    config: str | list[str] | None = Field(
+        default=None, description="Configuration (subset) of the data set; a list is read one after the other."
+    )
+    revision: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Commit of the data set, so that a rerun reads the same rows. Required for a hub id; "
+        "unused for a local directory, whose content is hashed instead.",
+    )
+    splits: HubSplits = Field(default_factory=lambda: HubSplits(), description="Which split plays which role.")
+    where: dict[str, str] = Field(
+        default_factory=dict, description="Keeps the rows whose column equals the text, for every column named."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the shuffle before `rows` keeps the first n.")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `id` is a directory on this machine."""
+        return self.id.startswith(("/", "./", "../", "~"))
+
+    @property
+    def configs(self) -> list[str | None]:
+        """The configurations to read, in order; `[None]` for the data set's only one."""
+        return list(self.config) if isinstance(self.config, list) else [self.config]
+
+    @field_validator("config")
+    @classmethod
+    def _config_not_empty(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value == []:
+            raise ValueError("an empty list reads nothing; name a configuration, or null for the only one")
+        if isinstance(value, list) and len(set(value)) < len(value):
+            raise ValueError("a configuration is named twice")
+        return value
+
+    @model_validator(mode="after")
+    def _revision_is_pinned(self) -> HubSource:
+        if self.revision is None and not self.is_local:
+            raise ValueError(
+                f"revision: missing; give the commit of {self.id!r} to read (its page on the hub lists them under "
+                "'Files and versions'), or write the id as ./path if you mean a local directory"
+            )
+        return self
+
+
+class FileSource(_Frozen):
+    """Local JSONL, CSV or Parquet files, told apart by suffix."""
+
+    kind: Literal["file"] = Field(default="file", description="Says that this source is local files.")
+    train: Path | None = Field(default=None, description="File to fine-tune on.")
+    validation: Path | None = Field(
+        default=None, description="File to watch the fine-tune on; without it a tenth of `train` is set apart."
+    )
+    test: Path | None = Field(default=None, description="File to score on; without it a tenth of `train` is set apart.")
+    prompts: Path | None = Field(
+        default=None, description="File of forgetting prompts, no answers needed; without it the train rows serve."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the shuffle before `rows` keeps the first n.")
+
+    @model_validator(mode="after")
+    def _has_a_file(self) -> FileSource:
+        if not (self.train or self.validation or self.test or self.prompts):
+            raise ValueError("no file is named; give `train` (to learn from) or `prompts` (to forget with)")
+        return self
+
+
+class GeneratorSource(_Frozen):
+    """A seeded generator of the reasoning-gym package: as many items as wanted, none of them twice."""
+
+    kind: Literal["reasoning_gym"] = Field(default="reasoning_gym", description="Says that this source is a generator.")
+    generator: str = Field(min_length=1, description="Name of the generator, such as `chain_sum`.")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the generator that differ from its own defaults."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of all three splits, which stay disjoint whatever it is.")
+
+    @field_validator("parameters")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "seed" in value:
+            raise ValueError("seed: write it beside `parameters`, as source.seed")
+        if "size" in value:
+            raise ValueError("size: say how many items you want under `rows`")
+        return value
+
+
+Source = Annotated[HubSource | FileSource | GeneratorSource, Field(discriminator="kind")]

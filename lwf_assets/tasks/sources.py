@@ -1,0 +1,86 @@
+"""One way into all three kinds of source: the rows of a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lwf_assets.errors import LwfError
+from lwf_assets.tasks.file_source import read_file
+from lwf_assets.tasks.generator_source import draw
+from lwf_assets.tasks.hub_source import read_hub
+from lwf_assets.tasks.partition import keep_first, split_of
+from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lwf_assets.tasks.rows import SourceRow, Split
+
+
+def split_rows(
+    source: HubSource | FileSource | GeneratorSource, split: Split, rows: Rows, prompt_of: Callable[[SourceRow], str]
+) -> list[SourceRow]:
+    """Rows of one split, at most `rows.<split>` of them.
+
+    A split that has no rows of its own is taken out of `train` by a hash of the prompt that `prompt_of` makes, so the
+    same prompt is never on both sides. Raises LwfError when the split comes out empty, and whatever the source finds.
+    """
+    limit: int | None = getattr(rows, split)
+    if isinstance(source, GeneratorSource):
+        if limit is None:
+            raise LwfError(f"rows.{split}: a generator has no end, so give the number of rows to generate")
+        return draw(source, split, limit)
+    carved = carved_splits(source)
+    found = _read(source, "train" if split in carved else split)
+    count = len(found)
+    if split in carved:
+        found = [row for row in found if split_of(prompt_of(row)) == split]
+    elif split == "train" and carved:
+        found = [row for row in found if split_of(prompt_of(row)) not in carved]
+    if not found:
+        base = "source" if isinstance(source, FileSource) else "source.splits"
+        missing = " or ".join(f"{base}.{name}" for name in ([split] if split in carved else carved))
+        raise LwfError(
+            f"{split}: no row is left for it when the {count} rows of train are parted by hash; add rows, or give "
+            f"{missing}"
+        )
+    return keep_first(found, limit, seed=source.seed)
+
+
+def prompt_file_rows(source: FileSource, prompts: Path, rows: Rows) -> list[SourceRow]:
+    """Rows of a file that holds nothing but forgetting prompts, at most `rows.train` of them."""
+    found = list(read_file(prompts, origin="prompts"))
+    check_ids(found)
+    return keep_first(found, rows.train, seed=source.seed)
+
+
+def carved_splits(source: HubSource | FileSource | GeneratorSource) -> list[Split]:
+    """The splits that have no rows of their own and so are taken out of `train`."""
+    names: list[Split] = ["validation", "test"]
+    return [] if isinstance(source, GeneratorSource) else [name for name in names if own_rows(source, name) is None]
+
+
+def own_rows(source: HubSource | FileSource, split: Split) -> Path | str | None:
+    """The file, or the name of the hub's split, that was given for `split`; None when there is none."""
+    named: Path | str | None = getattr(source.splits if isinstance(source, HubSource) else source, split)
+    return named
+
+
+def check_ids(rows: Iterable[SourceRow]) -> None:
+    """Raise LwfError, naming both rows, when two have the same id."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.id in first:
+            raise LwfError(f"{row.place}: id {row.id!r} was used before, at {first[row.id]}; every id must be unique")
+        first[row.id] = row.place
+
+
+def _read(source: HubSource | FileSource, split: Split) -> list[SourceRow]:
+    named = own_rows(source, split)
+    if named is None:
+        key = "source.splits.train" if isinstance(source, HubSource) else "source.train"
+        raise LwfError(f"{key}: missing, and {split} rows are asked for; give it")
+    rows = list(read_hub(source, str(named)) if isinstance(source, HubSource) else read_file(Path(named), origin=split))
+    check_ids(rows)
+    return rows

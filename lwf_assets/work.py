@@ -1,0 +1,50 @@
+"""What an asset's `materialize` is given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lwf_assets.graph import Cell
+from lwf_assets.partition import Partition
+from lwf_assets.progress import SILENT, Progress
+from lwf_assets.store import Artifact
+from lwf_assets.study import Study
+
+
+@dataclass(frozen=True)
+class Work:
+    """One cell to be made.
+
+    `out` is an empty folder that becomes the artifact. `scratch` is kept when the process dies and given again to the
+    next one that makes the same recipe: shards and training checkpoints go there.
+    """
+
+    study: Study
+    partition: Partition
+    inputs: Mapping[Cell, Artifact]
+    out: Path
+    scratch: Path
+    progress: Progress = SILENT
+
+    def input(self, asset: str) -> Path:
+        """The folder of the one artifact of `asset` that this cell is made from."""
+        (path,) = self.all_inputs(asset).values()
+        return path
+
+    def all_inputs(self, asset: str) -> dict[Partition, Path]:
+        """The folders of every artifact of `asset` that this cell is made from."""
+        return {cell.partition: artifact.path for cell, artifact in self.inputs.items() if cell.asset == asset}
+
+    @property
+    def learning_task(self) -> str:
+        """Name of the learning task of this cell."""
+        assert self.partition.learning_task is not None
+        return self.partition.learning_task
+
+    @property
+    def forgetting_task(self) -> str:
+        """Name of the forgetting task of this cell."""
+        assert self.partition.forgetting_task is not None
+        return self.partition.forgetting_task
