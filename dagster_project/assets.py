@@ -1,0 +1,161 @@
+"""The Dagster assets: one per row of `lwf_assets.graph.ASSETS`, with what a person wants to read in the UI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from dagster_project.partitions import dependency, partition_of_key, partitions_definitions
+from dagster_project.resources import LwfHome, MlflowTracking
+from lwf_assets.errors import LwfError
+from lwf_assets.graph import ASSETS, AssetSpec, Cell, asset_code_version
+from lwf_assets.study import Study
+
+FORCE_TAG = "lwf/force"
+"""Run tag: names of assets, separated by commas, that are made anew although the store has them."""
+
+OWNERS = ["team:learning-with-forgetting"]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """How an asset is presented."""
+
+    group: str
+    kinds: frozenset[str]
+    description: str
+
+
+_SHOWN = {
+    "base_model": _Shown(
+        "1_what_there_is",
+        frozenset({"huggingface", "pytorch"}),
+        "The pre-trained model that learns and forgets, as a safetensors directory with its tokenizer.",
+    ),
+    "learning_data": _Shown(
+        "1_what_there_is",
+        frozenset({"parquet", "huggingface"}),
+        "What is learned (D_L): training and validation rows of the learning task.",
+    ),
+    "test_data": _Shown(
+        "1_what_there_is",
+        frozenset({"parquet", "huggingface"}),
+        "What the learning task is measured on. Apart from learning_data, so that a new test set retrains nothing.",
+    ),
+    "forgetting_prompts": _Shown(
+        "1_what_there_is",
+        frozenset({"parquet"}),
+        "Prompts of the forgetting task (D_F). They need no answers: the model gives its own.",
+    ),
+    "self_generated_corpus": _Shown(
+        "2_what_it_knows",
+        frozenset({"parquet", "pytorch"}),
+        "What the base model itself says to the forgetting prompts (D_self): a proxy for what it knows.",
+    ),
+    "reference_checkpoint": _Shown(
+        "2_what_it_knows",
+        frozenset({"huggingface", "pytorch"}),
+        "The vanilla fine-tune, per seed: the baseline, and the learning task's optimum theta_L*.",
+    ),
+    "fisher_diagonal": _Shown(
+        "3_what_conflicts",
+        frozenset({"pytorch"}),
+        "Diagonal Fisher information of the learning task at theta_L*: the mean of squared per-sample gradients.",
+    ),
+    "confidence_terms": _Shown(
+        "3_what_conflicts",
+        frozenset({"parquet", "pytorch"}),
+        "The three terms of the forgetting confidence of every self-generated sample. The expensive part, free of alpha.",
+    ),
+    "scored_forget_set": _Shown(
+        "3_what_conflicts",
+        frozenset({"duckdb", "parquet"}),
+        "Forgetting confidence, rank and selection (D_U): one query, so a new alpha costs seconds.",
+    ),
+    "lwf_checkpoint": _Shown(
+        "4_what_was_forgotten",
+        frozenset({"huggingface", "pytorch", "mlflow"}),
+        "The fine-tune that unlearns D_U as it goes, per seed, with the ledger of what was unlearned when.",
+    ),
+    "eval_report": _Shown(
+        "5_what_came_of_it",
+        frozenset({"parquet", "pytorch"}),
+        "Base, reference and LWF side by side, item by item, with intervals; one self-contained HTML page.",
+    ),
+    "leaderboard": _Shown(
+        "5_what_came_of_it",
+        frozenset({"parquet"}),
+        "The paper's table: learning task by forgetting task.",
+    ),
+}
+
+
+def build_assets(study: Study) -> list[dg.AssetsDefinition]:
+    """Every asset of the study."""
+    return [_build_asset(study, spec) for spec in ASSETS]
+
+
+def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
+    shown = _SHOWN[spec.name]
+
+    @dg.asset(
+        name=spec.name,
+        deps=[dependency(upstream, spec.name) for upstream in spec.inputs],
+        partitions_def=partitions_definitions(study)[spec.dimensions],
+        group_name=shown.group,
+        kinds=set(shown.kinds),
+        owners=OWNERS,
+        description=shown.description,
+        code_version=asset_code_version(study, spec),
+    )
+    def materialize_cell(
+        context: dg.AssetExecutionContext, home: LwfHome, tracking: MlflowTracking
+    ) -> dg.MaterializeResult[Any]:
+        # Imported when a step runs: loading the definitions must stay light.
+        from dagster_project.metadata import metadata_of
+        from lwf_assets.materialize import materialize
+        from lwf_assets.progress import Several
+
+        cell = Cell(spec.name, partition_of_key(spec.dimensions, context.partition_key if spec.dimensions else None))
+        place = home.place()
+        forced = spec.name in context.run.tags.get(FORCE_TAG, "").split(",")
+        with tracking.cell_run(context, study, cell) as tracked, user_errors_without_traceback():
+            materialized = materialize(
+                study,
+                place.store,
+                cell,
+                force=forced,
+                progress=Several(tracked.curves, home.progress(str(cell))),
+                provenance={"dagster_run": context.run_id, "mlflow_run": tracked.run_id},
+                file_hash=place.file_hashes,
+            )
+            tracked.log(materialized)
+        artifact = materialized.artifact
+        context.log.info(
+            f"{cell}: {'taken from the store' if materialized.reused else 'made'}, version {artifact.version}"
+        )
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(artifact.version),
+            metadata={
+                **metadata_of(artifact, reused=materialized.reused),
+                **({"mlflow_run": tracked.link} if tracked.link else {}),
+            },
+        )
+
+    return materialize_cell
+
+
+class user_errors_without_traceback:  # noqa: N801 - used like a function
+    """Turns what the user can mend into a Dagster failure that shows the message and is never retried."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Raise `dagster.Failure` in place of an `LwfError`."""
+        if isinstance(error, LwfError):
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+
+

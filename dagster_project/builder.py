@@ -1,0 +1,156 @@
+"""Runs a plan: wave by wave, as Dagster runs in this process, so that torch is imported once.
+
+A Dagster run carries one partition key, so the stale cells of one partition that can run now share a run; inside it Dagster
+itself keeps the order and lets its blocking checks block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from dagster_project.assets import FORCE_TAG
+from dagster_project.definitions import build_definitions
+from dagster_project.partitions import JOB_OF_DIMENSIONS
+from dagster_project.planner import Plan, Step, make_plan
+from lwf_assets.errors import LwfError
+from lwf_assets.graph import Cell, checked_with, inputs_of
+from lwf_assets.home import Home
+from lwf_assets.partition import Partition
+from lwf_assets.study import Study
+
+INSTANCE_SETTINGS = """\
+telemetry:
+  enabled: false
+"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cells of one partition that go into one Dagster run."""
+
+    dimensions: tuple[str, ...]
+    partition: Partition
+    cells: tuple[Cell, ...]
+
+    @property
+    def job(self) -> str:
+        """Name of the job that runs it."""
+        return JOB_OF_DIMENSIONS[self.dimensions]
+
+
+def open_instance(home: Home) -> dg.DagsterInstance:
+    """Dagster's instance in the home, made if it is not there. Sets `$DAGSTER_HOME` for this process and its children."""
+    folder = home.root / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(INSTANCE_SETTINGS)
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return dg.DagsterInstance.get()
+
+
+def next_batch(study: Study, plan: Plan) -> Batch | None:
+    """The first run that the plan allows: a stale cell whose stale ancestors are all in the same run."""
+    stale = {step.cell for step in plan.stale}
+    done: set[Cell] = {step.cell for step in plan.steps} - stale - {step.cell for step in plan.blocked}
+    for step in plan.stale:
+        batch = _batch_from(study, step.cell, [s.cell for s in plan.stale], done)
+        if batch:
+            return Batch(step.cell.spec.dimensions, step.cell.partition, batch)
+    return None
+
+
+def _batch_from(study: Study, first: Cell, stale: list[Cell], done: set[Cell]) -> tuple[Cell, ...]:
+    """Every stale cell of `first`'s partition that needs nothing but fresh cells and earlier ones of this run."""
+    together: list[Cell] = []
+    for cell in stale:
+        same_run = cell.spec.dimensions == first.spec.dimensions and cell.partition == first.partition
+        needs = {*inputs_of(study, cell), *checked_with(study, cell)}
+        if same_run and needs <= done | set(together):
+            together.append(cell)
+    return tuple(together)
+
+
+def build(
+    study: Study,
+    home: Home,
+    *,
+    only: Collection[Cell] | None = None,
+    force: Collection[Cell] = (),
+    tell: Callable[[Batch], None] = lambda batch: None,
+) -> list[Cell]:
+    """Make the study, or `only` some cells with all that they are made from, fresh.
+
+    The plan is made anew after every run: an input that turns out the same as before ends the work early.
+
+    Args:
+        study: what is wanted.
+        home: where it is built.
+        only: cells that are asked for; None for all.
+        force: cells to make anew even if they are fresh.
+        tell: called before every Dagster run.
+
+    Returns:
+        The cells that were run, in order.
+
+    Raises:
+        LwfError: a step or a blocking check failed, or one that failed earlier still blocks.
+    """
+    instance = open_instance(home)
+    definitions = build_definitions(study, home)
+    forced = set(force)
+    ran: list[Cell] = []
+    while True:
+        plan = make_plan(study, home.store, home.file_hashes, only=only, force=forced)
+        batch = next_batch(study, plan)
+        if batch is None:
+            _refuse_blocked(plan.blocked)
+            return ran
+        tell(batch)
+        _run(definitions, instance, batch, forced)
+        ran += batch.cells
+        forced -= set(batch.cells)
+
+
+def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch, forced: set[Cell]) -> None:
+    anew = ",".join(cell.asset for cell in batch.cells if cell in forced)
+    result = definitions.resolve_job_def(batch.job).execute_in_process(
+        instance=instance,
+        partition_key=batch.partition.key,
+        asset_selection=[dg.AssetKey(cell.asset) for cell in batch.cells],
+        tags={FORCE_TAG: anew} if anew else {},
+        raise_on_error=False,
+    )
+    if result.success:
+        return
+    reasons = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.user_failure_data or event.step_failure_data.error
+            reason = getattr(error, "description", None) or getattr(error, "message", None) or str(error)
+            reasons.append(f"{event.step_key}: {reason.strip()}")
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            reasons.insert(0, f"{evaluation.asset_key.to_user_string()}: check {evaluation.check_name} failed: {evaluation.description}")
+    name = f"{batch.job} {batch.partition.key or ''}".strip()
+    raise LwfError(f"the run {name} failed: " + ("; ".join(reasons) or f"see Dagster run {result.run_id}"))
+
+
+def _refuse_blocked(blocked: tuple[Step, ...]) -> None:
+    causes = [step for step in blocked if any(reason.startswith("check failed") for reason in step.reasons)]
+    if causes:
+        told = "; ".join(f"{step.cell}: {', '.join(step.reasons)}" for step in causes)
+        raise LwfError(
+            f"{told}. {len(blocked)} cells wait for it. Change what it is made from, or make it anew with "
+            f"`lwf build --force {causes[0].cell.asset}`"
+        )
+
+
+def workspace_file() -> Path:
+    """The workspace that Dagster's web server and daemon load."""
+    return Path(__file__).resolve().parent.parent / "workspace.yaml"

@@ -1,0 +1,60 @@
+"""The code location: the assets, checks and jobs of one study.
+
+`$LWF_STUDY` names the study file (default: studies/quickstart.yaml of this checkout), `$LWF_HOME` the folder that everything is
+built in (default: .lwf in the working directory), `$MLFLOW_TRACKING_URI` an MLflow server (default: SQLite in the home).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from dagster_project.assets import build_assets
+from dagster_project.checks import build_checks
+from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
+from dagster_project.resources import LwfHome, MlflowTracking
+from lwf_assets.graph import ASSETS
+from lwf_assets.home import STUDY_VARIABLE, Home
+from lwf_assets.study import Study
+from lwf_assets.study_file import load_study
+
+DEFAULT_STUDY = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
+
+
+def study_path() -> Path:
+    """The study file that the environment names, or the embedded default."""
+    return Path(os.environ.get(STUDY_VARIABLE) or DEFAULT_STUDY)
+
+
+def tracking_uri(home: Home) -> str:
+    """MLflow's address: a server from the environment, or SQLite in the home. (MLflow 3 refuses plain files.)"""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.root / 'mlflow.db'}"
+
+
+def build_definitions(study: Study, home: Home) -> dg.Definitions:
+    """Everything Dagster needs to know of `study`, built in `home`."""
+    return dg.Definitions(
+        assets=build_assets(study),
+        asset_checks=build_checks(study),
+        jobs=[
+            dg.define_asset_job(
+                name,
+                selection=[spec.name for spec in ASSETS if spec.dimensions == dimensions],
+                partitions_def=partitions_definitions(study)[dimensions],
+                description=f"Every asset of the study that is partitioned {name.replace('_', ' ')}.",
+            )
+            for dimensions, name in JOB_OF_DIMENSIONS.items()
+        ],
+        resources={
+            "home": LwfHome(root=str(home.root)),
+            "tracking": MlflowTracking(uri=tracking_uri(home), root=str(home.root)),
+        },
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location that `workspace.yaml` and `dg` load."""
+    return build_definitions(load_study(study_path()), Home.from_environment())

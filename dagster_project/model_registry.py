@@ -1,0 +1,66 @@
+"""The LWF model of each cell in MLflow's registry: one registered model per cell, one version per checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lwf_assets.graph import Cell
+from lwf_assets.seeded_fine_tunes import seed_folder
+from lwf_assets.store import Artifact
+from lwf_assets.study import Study
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHALLENGER = "challenger"
+"""Alias of the newest version: what `lwf_checkpoint` now stands for."""
+
+
+def registered_name(study: Study, cell: Cell) -> str:
+    """Name of the cell's registered model."""
+    return f"{study.name}.{cell.partition.learning_task}.forgetting.{cell.partition.forgetting_task}"
+
+
+def register(client: MlflowClient, uri: str, run_id: str, study: Study, cell: Cell, checkpoint: Artifact) -> None:
+    """Log the first seed's model, register it, and point `challenger` at it. A checkpoint that is registered already (it
+    came from the store) only gets the alias."""
+    name = registered_name(study, cell)
+    version = _version_of(client, name, checkpoint) or _log_model(uri, run_id, study, name, checkpoint)
+    client.set_model_version_tag(name, version, "lwf.data_version", checkpoint.version)
+    client.set_model_version_tag(name, version, "lwf.recipe", checkpoint.manifest.recipe)
+    client.set_registered_model_alias(name, CHALLENGER, version)
+    client.set_tag(run_id, "lwf.registered_model", f"{name}/{version}")
+
+
+def _version_of(client: MlflowClient, name: str, checkpoint: Artifact) -> str | None:
+    quoted = name.replace("'", "''")
+    for version in client.search_model_versions(f"name = '{quoted}'"):
+        if version.tags.get("lwf.data_version") == checkpoint.version:
+            return str(version.version)
+    return None
+
+
+def _log_model(uri: str, run_id: str, study: Study, name: str, checkpoint: Artifact) -> str:
+    # The fluent interface: the transformers flavor can be logged through no other.
+    import mlflow
+    import mlflow.transformers
+    import torch
+    import transformers
+
+    from lwf_assets.engine.checkpoint import load_model, load_tokenizer
+
+    folder = seed_folder(checkpoint.path, study.seeds[0])
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    with mlflow.start_run(run_id=run_id):
+        logged = mlflow.transformers.log_model(
+            # A path would do, but MLflow 3.17 cannot read one with transformers 5.
+            {"model": load_model(folder).cpu(), "tokenizer": load_tokenizer(folder)},
+            name="lwf_model",
+            task="text-generation",
+            registered_model_name=name,
+            # Named here because MLflow would otherwise load the model in a second process to find them.
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"transformers=={transformers.__version__}"],
+            metadata={"lwf.data_version": checkpoint.version, "lwf.recipe": checkpoint.manifest.recipe},
+        )
+    return str(logged.registered_model_version)

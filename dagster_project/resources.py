@@ -1,0 +1,50 @@
+"""What Dagster hands to the assets: the home of all artifacts, and MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import dagster as dg
+
+from lwf_assets.home import Home
+from lwf_assets.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from dagster_project.tracking import TrackedCell
+    from lwf_assets.graph import Cell
+    from lwf_assets.study import Study
+
+
+class LwfHome(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The folder with the store and the databases."""
+
+    root: str
+
+    watch: ClassVar[Callable[[str], Progress]] = lambda label: SILENT
+    """Gives the watcher of a cell's progress. The command line, which runs the steps in its own process, sets it."""
+
+    def place(self) -> Home:
+        """The home itself."""
+        return Home(Path(self.root))
+
+    def progress(self, label: str) -> Progress:
+        """The watcher for the cell called `label`."""
+        return type(self).watch(label)
+
+
+class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """One parent MLflow run per Dagster run, one nested run per asset partition."""
+
+    uri: str
+    root: str
+
+    @contextmanager
+    def cell_run(self, context: dg.AssetExecutionContext, study: Study, cell: Cell) -> Iterator[TrackedCell]:
+        """The nested run of one cell, ended with the block: finished, or failed with the reason."""
+        from dagster_project.tracking import tracked_cell
+
+        with tracked_cell(self.uri, Path(self.root), context, study, cell) as tracked:
+            yield tracked

@@ -1,0 +1,66 @@
+"""The look that all plots share: size, palette, axes, legend. Colours mean the same thing in every plot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GRID = "#24292f", "#d8dee4"
+# Blue and vermillion of Okabe and Ito, purple of Tol, and two greys: apart under the common colour-blindnesses.
+BASE, REFERENCE, LWF = "#6e7781", "#0072b2", "#d55e00"
+FORGOTTEN, KEPT = "#aa4499", "#8c959f"
+
+FONT_SIZE = 9.5
+"""In points on a figure 5.6 inches wide: as large as the page's small print where the figure is 560 px wide."""
+
+
+def new_figure(x: str, y: str, *, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of one row of panels that share their y axis, with its labels: `y` on the first one."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.3), layout="constrained", facecolor="none")
+    row: list[Axes] = figure.subplots(1, panels, sharey=True, squeeze=False)[0].tolist()
+    for index, axes in enumerate(row):
+        _dress(axes, x, "" if index else y)
+    return figure, row
+
+
+def legend(axes: Axes, *, beside: bool = False) -> None:
+    """The legend above the axes, or right of them: where it hides no data."""
+    drawn = axes.legend(
+        loc="center left" if beside else "lower left",
+        bbox_to_anchor=(1.01, 0.5) if beside else (0, 1),
+        ncols=1 if beside else 3,
+        frameon=False,
+        fontsize=FONT_SIZE,
+        borderaxespad=0.2,
+        handlelength=1.4,
+        columnspacing=1.4,
+    )
+    for text in drawn.get_texts():
+        text.set_color(INK)
+
+
+def say_empty(axes: Axes) -> None:
+    """Say that there is nothing to draw, for an empty plot looks like a defect."""
+    axes.tick_params(length=0, labelleft=False, labelbottom=False)
+    axes.grid(visible=False)
+    axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", fontsize=FONT_SIZE, color=INK)
+
+
+def _dress(axes: Axes, x: str, y: str) -> None:
+    axes.set_facecolor("none")
+    axes.set_xlabel(x, fontsize=FONT_SIZE, color=INK)
+    axes.set_ylabel(y, fontsize=FONT_SIZE, color=INK)
+    axes.tick_params(labelsize=FONT_SIZE, colors=INK, length=3)
+    axes.ticklabel_format(useOffset=False)
+    axes.locator_params(nbins=6)
+    axes.grid(visible=True, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+        spine.set_linewidth(0.8)
