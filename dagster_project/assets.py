@@ -1,6 +1,6 @@
 """The Dagster assets: one per row of `lwf_assets.graph.ASSETS`, with what a person wants to read in the UI."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,6 +1,6 @@
 """The blocking asset checks: Dagster's face of `lwf_assets.checks`."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
 import dagster as dg
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from lwf_assets.graph import Cell, HashFile, cells, checked_with, inputs_of, settings_of
-from lwf_assets.judge import open_checks
+from lwf_assets.judge import standing
 from lwf_assets.store import InputVersion, Manifest, Store, recipe_hash
 from lwf_assets.study import Study
 
@@ -138,31 +138,32 @@ class _Planner:
         settings = settings_of(self.study, cell, self.file_hash)
         waiting = [needed for needed in inputs if needed not in self.versions]
         if waiting:
-            missing = () if manifest else ("not built",)
-            return Step(cell, Action.MAKE, (*missing, *(f"{needed} is made anew" for needed in waiting)))
+            reasons = tuple(f"{needed} is made anew" for needed in waiting) if manifest else ("not built",)
+            return Step(cell, Action.MAKE, reasons)
         versions = tuple(InputVersion(c.asset, c.partition.key, self.versions[c]) for c in inputs)
         recipe = recipe_hash(cell.asset, cell.partition, cell.spec.code_version, settings, versions)
         if manifest is not None and manifest.recipe == recipe:
-            return self._checked(cell, manifest)
+            return self._checked(cell, manifest.version, Step(cell, Action.NOTHING))
         reasons = _differences(manifest, cell, settings, versions)
         found = self.store.by_recipe(cell.asset, cell.partition, recipe)
         if found is None:
             return Step(cell, Action.MAKE, reasons)
-        self.versions[cell] = found.version
-        return Step(cell, Action.TAKE, reasons)
+        return self._checked(cell, found.version, Step(cell, Action.TAKE, reasons))
 
-    def _checked(self, cell: Cell, manifest: Manifest) -> Step:
-        """A cell that is current: fresh if its checks were run on it and passed."""
-        unknown = [other for other in checked_with(self.study, cell) if other not in self.versions]
-        waiting, failed = open_checks(self.study, self.store, cell)
-        if unknown and waiting == [] and not failed:
-            waiting = [f"{other} is made anew" for other in unknown]
-        self.versions[cell] = manifest.version
+    def _checked(self, cell: Cell, version: str, step: Step) -> Step:
+        """`step`, unless the blocking checks of the version that the cell has, or is about to have, say otherwise."""
+        self.versions[cell] = version
+        others = checked_with(self.study, cell)
+        unknown = [other for other in others if other not in self.versions]
+        if unknown:
+            waiting, failed = [f"{other} is made anew" for other in unknown], []
+        else:
+            waiting, failed = standing(self.store, cell, version, [self.versions[other] for other in others])
         if failed:
             return Step(cell, Action.BLOCKED, tuple(f"check failed: {reason}" for reason in failed))
-        if waiting:
+        if waiting and step.action == Action.NOTHING:
             return Step(cell, Action.CHECK, tuple(f"not checked yet: {name}" for name in waiting))
-        return Step(cell, Action.NOTHING)
+        return step
 
 
 def _differences(

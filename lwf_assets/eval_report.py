@@ -189,8 +189,8 @@ def _report(
         models=[_figures(model, evaluated[model], scored) for model in MODELS],
         difference=_difference(evaluated),
         learning_curves=[
-            *_learning_curves(REFERENCE, work.input("reference_checkpoint")),
-            *_learning_curves(LWF, work.input("lwf_checkpoint")),
+            *learning_curves(REFERENCE, work.input("reference_checkpoint")),
+            *learning_curves(LWF, work.input("lwf_checkpoint")),
         ],
         unlearning_curves=_unlearning_curves(ledger),
         samples=[
@@ -258,7 +258,8 @@ def _difference(evaluated: Mapping[str, Mapping[int | None, _Evaluated]]) -> Dif
     return Difference(PRIMARY, bootstrap_interval(paired), items=len(paired), seeds=len(evaluated[LWF]))
 
 
-def _learning_curves(label: str, checkpoint: Path) -> list[Curve]:
+def learning_curves(label: str, checkpoint: Path) -> list[Curve]:
+    """The loss curve of each seed of a reference or LWF checkpoint."""
     points = read_rows(checkpoint / CURVES)
     return [
         Curve(label, seed, [CurvePoint(p["step"], p["loss"]) for p in points if p["seed"] == seed])

@@ -13,7 +13,7 @@ INK, GRID = "#24292f", "#d8dee4"
 BASE, REFERENCE, LWF = "#6e7781", "#0072b2", "#d55e00"
 FORGOTTEN, KEPT = "#aa4499", "#8c959f"
 
-FONT_SIZE = 9.5
+FONT_SIZE = 10.5
 """In points on a figure 5.6 inches wide: as large as the page's small print where the figure is 560 px wide."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from lwf_assets.checks import Check, Verdict, checks_of
@@ -19,35 +20,24 @@ def judge(study: Study, store: Store, cell: Cell, check: Check) -> Verdict:
     """
     artifact, beside = _current(store, cell), {c.asset: _current(store, c) for c in checked_with(study, cell)}
     verdict = check.look(artifact.path, {asset: other.path for asset, other in beside.items()})
-    subject = subject_of(artifact, list(beside.values()))
+    subject = _subject(artifact.version, [other.version for other in beside.values()])
     store.save_verdict(cell.asset, cell.partition, subject, check.name, asdict(verdict))
     return verdict
 
 
-def subject_of(artifact: Artifact, beside: list[Artifact]) -> str:
-    """What verdicts are filed under: the version, and those of whatever it was checked with."""
-    return "+".join([artifact.version, *(other.version for other in beside)])
-
-
-def open_checks(study: Study, store: Store, cell: Cell) -> tuple[list[str], list[str]]:
-    """Of the cell's current artifact: the checks that have not been run on it, and what the failed ones said.
-
-    A cell that it is checked with and that is not built leaves its checks open.
-    """
-    checks = checks_of(cell.asset)
-    artifact = store.current(cell.asset, cell.partition)
-    others = [store.current(c.asset, c.partition) for c in checked_with(study, cell)]
-    beside = [other for other in others if other is not None]
-    if artifact is None or len(beside) < len(others):
-        return [check.name for check in checks], []
-    verdicts = store.verdicts(cell.asset, cell.partition, subject_of(artifact, beside))
-    waiting = [check.name for check in checks if check.name not in verdicts]
-    failed = [
-        f"{check.name}: {verdicts[check.name]['reason']}"
-        for check in checks
-        if check.name in verdicts and not verdicts[check.name]["passed"]
-    ]
+def standing(store: Store, cell: Cell, version: str, beside: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Of one version of the cell, beside those versions that it is checked with: the checks that have not been run on it,
+    and what the failed ones said."""
+    verdicts = store.verdicts(cell.asset, cell.partition, _subject(version, beside))
+    names = [check.name for check in checks_of(cell.asset)]
+    waiting = [name for name in names if name not in verdicts]
+    failed = [f"{n}: {verdicts[n]['reason']}" for n in names if n in verdicts and not verdicts[n]["passed"]]
     return waiting, failed
+
+
+def _subject(version: str, beside: Sequence[str]) -> str:
+    """What verdicts are filed under: the version, and those of whatever it was checked with."""
+    return "+".join([version, *beside])
 
 
 def _current(store: Store, cell: Cell) -> Artifact:

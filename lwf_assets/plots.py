@@ -122,7 +122,7 @@ def terms_scatter(linear: Sequence[float], quadratic: Sequence[float], selected:
 def nll_before_after(samples: Sequence[ForgottenSample], models: Sequence[str] = MODELS) -> Figure:
     """Each self-generated sample's NLL from model to model, the chosen ones beside those that were not chosen."""
     figure, panels = new_figure("", _NLL, panels=2)
-    for axes, flag, name, colour in zip(panels, (True, False), (_CHOSEN, _NOT_CHOSEN), (FORGOTTEN, BASE), strict=True):
+    for axes, flag, name, colour in zip(panels, (True, False), (_CHOSEN, _NOT_CHOSEN), (FORGOTTEN, KEPT), strict=True):
         rows = [[sample.nll.get(model, math.nan) for model in models] for sample in samples if sample.selected is flag]
         rows = [row for row in rows if all(map(math.isfinite, row))]
         axes.set_title(f"{name} ({len(rows)})", fontsize=FONT_SIZE, color=INK)

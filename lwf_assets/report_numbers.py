@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lwf_assets.report import Interval
 
 MISSING = "n/a"
+_MOST_DECIMALS = 6
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -24,8 +25,9 @@ def decimals(interval: Interval) -> int:
     if interval.low > 0 or interval.high < 0:
         nearest = min(abs(interval.low), abs(interval.high))
         # A bound that rounds to 0.00 would look as if the interval included zero.
-        wanted = max(wanted, math.ceil(-math.log10(nearest * 2)))
-    return min(wanted, 6)
+        while wanted < _MOST_DECIMALS and round(nearest, wanted) == 0:
+            wanted += 1
+    return min(wanted, _MOST_DECIMALS)
 
 
 def fixed(value: float | None, places: int, *, signed: bool = False) -> str:
@@ -35,6 +37,11 @@ def fixed(value: float | None, places: int, *, signed: bool = False) -> str:
     # Rounding first, for a small negative number would come out as -0.00.
     rounded = round(value, places) + 0.0
     return f"{rounded:{'+' if signed and rounded else ''}.{places}f}"
+
+
+def significant(value: float, digits: int) -> str:
+    """`value` with so many significant digits; "n/a" for NaN."""
+    return f"{value:.{digits}g}" if math.isfinite(value) else MISSING
 
 
 def bounds(interval: Interval, *, signed: bool = False) -> str:

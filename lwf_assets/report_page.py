@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from matplotlib.figure import Figure
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_NOT_TEXT = re.compile("[\x80-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f]")
+_NOT_TEXT = re.compile("[\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
 def cell_page(report: CellReport) -> str:
     """One cell's report as a whole HTML page."""
     measures = {report.primary_measure: None} | dict.fromkeys(m for figures in report.models for m in figures.measures)
     chosen = [sample for sample in report.samples if sample.selected]
-    return _environment().get_template("cell.html.j2").render(
+    template = _environment().get_template("cell.html.j2")
+    return template.render(
         report=report,
         outcome=outcome(report),
         caution=caution(report.difference.seeds),
         measures=list(measures),
         seeds={figures.model: figures.seeds for figures in report.models},
         result_plots=_result_plots(report),
-        sample_plots=_sample_plots(report),
         confidence_plots=_confidence_plots(report),
         chosen=_by_confidence(chosen),
         kept=_by_confidence([sample for sample in report.samples if not sample.selected]),
@@ -57,13 +57,19 @@ def cell_page(report: CellReport) -> str:
 
 def leaderboard_page(study: str, rows: Sequence[LeaderboardRow]) -> str:
     """Every cell of a study as a whole HTML page: the grid of differences, and the table behind it."""
-    return _environment().get_template("leaderboard.html.j2").render(
+    template = _environment().get_template("leaderboard.html.j2")
+    learning_tasks = list(dict.fromkeys(row.learning_task for row in rows))
+    forgetting_tasks = {row.forgetting_task for row in rows}
+    # The tasks that are also learned in the order of the rows, so that the grid's diagonal is its diagonal.
+    columns = [task for task in learning_tasks if task in forgetting_tasks]
+    columns += [task for task in dict.fromkeys(row.forgetting_task for row in rows) if task not in columns]
+    return template.render(
         study=study,
         rows=rows,
         outcome=leaderboard_outcome(rows),
         caution=caution(min((row.seeds for row in rows), default=0)),
-        learning_tasks=list(dict.fromkeys(row.learning_task for row in rows)),
-        forgetting_tasks=list(dict.fromkeys(row.forgetting_task for row in rows)),
+        learning_tasks=learning_tasks,
+        forgetting_tasks=columns,
         cells={(row.learning_task, row.forgetting_task): row for row in rows},
     )
 
@@ -114,10 +120,13 @@ class _Columns:
 
 
 def _result_plots(report: CellReport) -> list[_Plot]:
-    seeds = "Faint: every seed as logged. Bold: mean over seeds, smoothed by a running mean over a twentieth of the points."
+    seeds = (
+        "Faint: each seed as logged. Bold: mean over seeds, smoothed by a running mean over a twentieth of the points."
+    )
+    comparison = plots.model_comparison(report.models, report.primary_measure)
     name = measure_name(report.primary_measure)
     return [
-        _plot("comparison", name, "Mean and 95 % interval.", plots.model_comparison(report.models, report.primary_measure)),
+        _plot("comparison", name, "Mean and 95 % interval.", comparison),
         _plot("learning", "Learning", seeds, plots.loss_curves(report.learning_curves)),
         _plot(
             "unlearning",
@@ -125,15 +134,13 @@ def _result_plots(report: CellReport) -> list[_Plot]:
             "The batch of each unlearning step, just before and just after its update. " + seeds,
             plots.unlearning_curves(report.unlearning_curves),
         ),
+        _plot(
+            "samples",
+            "The model's own samples",
+            f"Faint: each sample, at most {plots.SAMPLES_DRAWN} of them. Bold: mean over all. Higher is less likely to the model.",
+            plots.nll_before_after(report.samples),
+        ),
     ]
-
-
-def _sample_plots(report: CellReport) -> list[_Plot]:
-    caption = (
-        f"Each faint line is one sample (at most {plots.SAMPLES_DRAWN} are drawn), the bold line the mean over all. "
-        "A rise means that the model finds the text less likely than before."
-    )
-    return [_plot("nll", "How likely each model finds the samples", caption, plots.nll_before_after(report.samples))]
 
 
 def _confidence_plots(report: CellReport) -> list[_Plot]:
@@ -142,7 +149,8 @@ def _confidence_plots(report: CellReport) -> list[_Plot]:
     selected = [sample.selected for sample in samples]
     constant = columns.constant if math.isfinite(columns.constant) else 0.0
     histogram = plots.confidence_histogram(confidence, selected, _threshold(samples), constant=constant)
-    scatter = plots.terms_scatter([columns.linear(s) for s in samples], [columns.quadratic(s) for s in samples], selected)
+    linear, quadratic = [columns.linear(s) for s in samples], [columns.quadratic(s) for s in samples]
+    scatter = plots.terms_scatter(linear, quadratic, selected)
     return [
         _plot("histogram", "Distribution of FC", "FC without the constant term, which all samples share.", histogram),
         _plot("terms", "The two terms of FC", "FC is the sum of both, plus the constant term.", scatter),
@@ -179,7 +187,7 @@ def _by_confidence(samples: Sequence[ForgottenSample]) -> list[ForgottenSample]:
 
 def _visible(text: str) -> str:
     """Text with its control characters as pictures, and what HTML cannot hold as replacement characters."""
-    shown = _CONTROL.sub(lambda match: "\N{SYMBOL FOR DELETE}" if match[0] == "\x7f" else chr(0x2400 + ord(match[0])), text)
+    shown = _CONTROL.sub(lambda match: chr(0x2400 + ord(match[0])), text)
     return _NOT_TEXT.sub("\N{REPLACEMENT CHARACTER}", shown)
 
 
@@ -209,6 +217,7 @@ def _environment() -> Environment:
         "mean": report_numbers.mean,
         "signed_mean": partial(report_numbers.mean, signed=True),
         "fixed": report_numbers.fixed,
+        "significant": report_numbers.significant,
         "excerpt": _excerpt,
         "measure": measure_name,
     }

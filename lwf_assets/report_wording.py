@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lwf_assets.report import CellReport, Interval, LeaderboardRow
 
 QUADRATIC_WARNING_SHARE = 0.5
-"""Above this share of FC's variance the quadratic term, not the conflict with the learning task, decides the ranking."""
+"""Above this share of FC's variance the quadratic term decides the ranking, not the conflict with the learning task."""
 
 Grade = Literal["better", "worse", "unclear", "unknown"]
 
@@ -86,8 +86,8 @@ def caution(seeds: int) -> str | None:
     if seeds != 1:
         return None
     return (
-        "One seed: the intervals are over test items only. They do not cover how much the result would vary if the same "
-        "training were run again with another seed."
+        "Caution: with one seed the intervals are over test items only. They do not cover how far another seed of the "
+        "same training would differ."
     )
 
 
@@ -100,10 +100,11 @@ def leaderboard_outcome(rows: Sequence[LeaderboardRow]) -> str:
     cells = "1 cell" if len(known) == 1 else f"{len(known)} cells"
     text = (
         f"Of {cells} measured, LWF did better than the reference in {known.count('better')} and worse in "
-        f"{known.count('worse')}; in {known.count('unclear')} the 95 % interval includes zero, which shows no clear effect."
+        f"{known.count('worse')}; in {known.count('unclear')} the 95 % interval includes zero: no clear effect."
     )
     if len(known) >= 10:
-        text += f" Without any effect at all, about {round(len(known) / 20) or 1} of {len(known)} would exclude zero by chance."
+        by_chance = max(1, round(len(known) / 20))
+        text += f" With no effect at all, about {by_chance} of {len(known)} would exclude zero by chance."
     return text
 
 
@@ -117,14 +118,14 @@ class ConfidenceSources:
 
 
 def sources_of_confidence(report: CellReport) -> ConfidenceSources:
-    """Shares of variance and rank correlations of FC, and a warning where alpha has let the quadratic term take over."""
+    """Shares of variance and rank correlations of FC, and a warning where the quadratic term has taken over."""
     share = report.quadratic_share
     warning = None
     if share is not None and share > QUADRATIC_WARNING_SHARE:
         warning = (
-            f"alpha has turned FC into a gradient-norm ranking: at alpha = {report.alpha:g} the quadratic term makes "
-            f"{_percent(share)} of FC's variance, so the samples chosen are mostly those with the largest gradient, not those "
-            "that conflict with the learning task. A smaller alpha lets the linear term decide."
+            f"At alpha = {report.alpha:g} the quadratic term makes {_percent(share)} of FC's variance, so the ranking "
+            "follows the size of a sample's gradient more than its conflict with the learning task. A smaller alpha lets "
+            "the linear term decide."
         )
     return ConfidenceSources(
         shares=f"linear term {_percent(report.linear_share)}, quadratic term {_percent(share)}",

@@ -1,0 +1,259 @@
+"""The command line: `lwf plan`, `lwf build`, `lwf report`, `lwf sql`, `lwf ui`.
+
+Results go to stdout and everything else to stderr; with --json, stdout holds JSON and nothing else. Errors that the user can mend
+end with exit code 1 and one message, usage errors with 2.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from lwf_assets.errors import LwfError
+from lwf_assets.graph import ASSET, Cell, cells
+from lwf_assets.home import STUDY_VARIABLE, Home
+from lwf_assets.partition import Partition
+from lwf_assets.study import Study
+from lwf_assets.study_file import load_study
+
+if TYPE_CHECKING:
+    from dagster_project.builder import Batch
+    from dagster_project.planner import Plan
+
+app = typer.Typer(
+    name="lwf",
+    help="Learning With Forgetting: fine-tune a language model while it unlearns what conflicts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+DEFAULT_STUDY = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
+
+StudyOption = Annotated[
+    Path,
+    typer.Option("--study", "-s", envvar=STUDY_VARIABLE, help="The study file.", show_default="studies/quickstart.yaml"),
+]
+CellOption = Annotated[
+    str | None, typer.Option("--cell", metavar="FORGETTING|LEARNING", help="One cell only, with all it is made from.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
+
+
+@app.command()
+def plan(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
+    """What is stale, and why."""
+    from dagster_project.planner import make_plan
+
+    settings, home = load_study(study), Home.from_environment()
+    made = make_plan(settings, home.store, home.file_hashes, only=_only(settings, cell))
+    if as_json:
+        print(json.dumps({"study": settings.name, **made.to_dict()}, indent=2))
+    else:
+        out.print(_plan_tree(settings, made))
+
+
+@app.command()
+def build(
+    study: StudyOption = DEFAULT_STUDY,
+    cell: CellOption = None,
+    force: Annotated[
+        list[str] | None, typer.Option("--force", metavar="ASSET", help="Make this asset anew, even if it is fresh.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make everything fresh that is stale; what the store has already is taken from it."""
+    from dagster_project.terminal import quiet_libraries
+
+    quiet_libraries()
+    from dagster_project.builder import build as run_build
+    from dagster_project.resources import LwfHome
+    from dagster_project.terminal import PhaseBars, phase_bars
+
+    settings, home = load_study(study), Home.from_environment()
+    only = _only(settings, cell)
+    began = time.time()
+    with phase_bars(err) as bars:
+        LwfHome.watch = lambda label: PhaseBars(bars, label)
+
+        def tell(batch: Batch) -> None:
+            bars.console.print(f"[bold]{batch.job}[/] {batch.partition.key or ''}: " + ", ".join(c.asset for c in batch.cells))
+
+        ran = run_build(settings, home, only=only, force=_forced(settings, force or [], only), tell=tell)
+    seconds = time.time() - began
+    if as_json:
+        built = [{"asset": c.asset, "partition": c.partition.key} for c in ran]
+        print(json.dumps({"study": settings.name, "ran": built, "seconds": round(seconds, 2)}, indent=2))
+        return
+    if not ran:
+        err.print(f"Nothing to do: all {len(cells(settings))} artifacts of {settings.name} are fresh.")
+    else:
+        err.print(f"Built {len(ran)} artifacts in {seconds:.0f} s.")
+    _print_reports(settings, home, _report_cells(settings, cell))
+
+
+@app.command()
+def report(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
+    """Base, reference and LWF side by side, and where the page is."""
+    settings, home = load_study(study), Home.from_environment()
+    wanted = _report_cells(settings, cell)
+    if as_json:
+        print(json.dumps([_report_dict(home, c) for c in wanted], indent=2))
+    else:
+        _print_reports(settings, home, wanted)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help='For example "SELECT * FROM scored_forget_set WHERE selected LIMIT 5".')],
+    study: StudyOption = DEFAULT_STUDY,
+    as_json: JsonOption = False,
+) -> None:
+    """DuckDB over what is current in the store: one view per table of each asset."""
+    from dagster_project.views import query_store
+
+    names, rows = query_store(load_study(study), Home.from_environment().store, query)
+    if as_json:
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2, default=str))
+        return
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    out.print(table)
+
+
+@app.command()
+def ui(
+    study: StudyOption = DEFAULT_STUDY,
+    dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = 5000,
+) -> None:
+    """The Dagster and MLflow UIs on this machine's loopback address, until Ctrl-C."""
+    from dagster_project.servers import serve
+
+    load_study(study)  # a mistake in it is told here and not in a server's log
+    serve(study.resolve(), Home.from_environment(), dagster_port, mlflow_port, tell=err.print)
+
+
+def main() -> None:
+    """Entry point: one message and exit code 1 for what the user can mend."""
+    try:
+        app()
+    except LwfError as error:
+        err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        sys.exit(1)
+
+
+def _cell_partition(study: Study, key: str) -> Partition:
+    names = key.split("|")
+    there = [c.partition for c in cells(study) if c.asset == "eval_report"]
+    if len(names) != 2 or Partition(*names) not in there:
+        keys = ", ".join(str(partition.key) for partition in there)
+        raise LwfError(f"--cell: the study {study.name} has no cell {key!r}; write FORGETTING|LEARNING, one of: {keys}")
+    return Partition(*names)
+
+
+def _only(study: Study, key: str | None) -> list[Cell] | None:
+    return None if key is None else [Cell("eval_report", _cell_partition(study, key))]
+
+
+def _forced(study: Study, assets: list[str], only: list[Cell] | None) -> list[Cell]:
+    from dagster_project.planner import with_ancestors
+
+    unknown = [name for name in assets if name not in ASSET]
+    if unknown:
+        raise LwfError(f"--force: there is no asset {unknown[0]!r}; the assets are {', '.join(ASSET)}")
+    among = cells(study) if only is None else with_ancestors(study, only)
+    return [c for c in among if c.asset in assets]
+
+
+def _report_cells(study: Study, key: str | None) -> list[Cell]:
+    return _only(study, key) or [c for c in cells(study) if c.asset == "eval_report"]
+
+
+def _plan_tree(study: Study, made: Plan) -> Tree | Text:
+    if not made.stale and not made.blocked:
+        return Text(f"Nothing to do: all {len(made.steps)} artifacts of {study.name} are fresh.")
+    blocked = f", {len(made.blocked)} blocked" if made.blocked else ""
+    tree = Tree(f"[bold]{study.name}[/]: {len(made.stale)} of {len(made.steps)} artifacts to do{blocked}")
+    branches: dict[str, Tree] = {}
+    for step in made.steps:
+        if step.is_stale or step in made.blocked:
+            asset = step.cell.asset
+            branch = branches.get(asset) or branches.setdefault(asset, tree.add(f"[bold]{asset}[/]"))
+            leaf = branch.add(Text.assemble((f"{step.cell.partition}  ", "cyan"), (step.action.value, "yellow")))
+            for reason in step.reasons:
+                leaf.add(Text(reason, style="dim"))
+    return tree
+
+
+def _report_dict(home: Home, cell: Cell) -> dict[str, Any]:
+    from lwf_assets import eval_report
+
+    artifact = home.store.current(cell.asset, cell.partition)
+    if artifact is None:
+        raise LwfError(f"{cell} is not built yet; run `lwf build`")
+    checkpoint = home.store.current("lwf_checkpoint", cell.partition)
+    assert checkpoint is not None
+    run = checkpoint.manifest.provenance.get("mlflow_run")
+    return {
+        **eval_report.read_summary(artifact.path),
+        "page": str(artifact.path / eval_report.PAGE),
+        "checkpoint": str(checkpoint.path),
+        "mlflow_run": run,
+    }
+
+
+def _print_reports(study: Study, home: Home, wanted: list[Cell]) -> None:
+    for cell in wanted:
+        figures = _report_dict(home, cell)
+        table = Table(title=f"{figures['learning_task']}, forgetting {figures['forgetting_task']}", title_justify="left")
+        columns = {
+            "accuracy": "accuracy",
+            "invalid": "invalid answers",
+            "target_nll": "NLL of target",
+            "forgotten_nll": "NLL of what was forgotten",
+            "kept_nll": "NLL of the rest of D_self",
+        }
+        table.add_column("model")
+        for title in columns.values():
+            table.add_column(title, justify="right")
+        for entry in figures["models"]:
+            table.add_row(entry["model"], *(_interval(entry["measures"].get(name)) for name in columns))
+        out.print(table)
+        difference = figures["difference"]
+        seeds = f"{difference['seeds']} seed{'s' if difference['seeds'] > 1 else ''}"
+        out.print(
+            f"LWF - reference: {_interval(difference['interval'])} {difference['measure']} "
+            f"({difference['items']} paired items, {seeds}; 95 % intervals over items; NLL in nats per token)"
+        )
+        for name in ("page", "checkpoint", "mlflow_run"):
+            out.print(Text(f"  {name.replace('_', ' ')}: {figures[name]}"), soft_wrap=True)
+    board = home.store.current("leaderboard", Partition())
+    if board is not None and len(wanted) > 1:
+        from lwf_assets import leaderboard
+
+        out.print(Text(f"leaderboard of {study.name}: {board.path / leaderboard.PAGE}"), soft_wrap=True)
+
+
+def _interval(values: dict[str, float | None] | None) -> str:
+    if values is None or values["mean"] is None:
+        return "-"
+    if values["low"] is None:
+        return f"{values['mean']:.3f}"
+    return f"{values['mean']:.3f} [{values['low']:.3f}, {values['high']:.3f}]"
+
+
+if __name__ == "__main__":
+    main()

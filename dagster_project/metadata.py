@@ -1,0 +1,116 @@
+"""What the Dagster UI shows of an artifact: figures, where it lies, a few rows, a plot."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from lwf_assets.store import Artifact
+
+SAMPLE_ROWS = 5
+CELL_WIDTH = 120
+PLOT_BYTES = 70_000
+"""A third is added by base64, and 100 KB is what an event should carry at most: Dagster keeps it several times over."""
+
+# The table of an asset that has one, and the columns worth a look.
+_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "learning_data": ("train.parquet", ("id", "prompt", "target")),
+    "test_data": ("test.parquet", ("id", "prompt", "answer")),
+    "forgetting_prompts": ("prompts.parquet", ("id", "prompt", "source_task")),
+    "self_generated_corpus": ("corpus.parquet", ("id", "prompt", "response", "tokens", "ended")),
+    "confidence_terms": ("confidence_terms.parquet", ("id", "constant", "linear", "quadratic", "nll", "tokens")),
+    "scored_forget_set": (
+        "scored_forget_set.parquet",
+        ("rank", "selected", "forgetting_confidence", "linear", "quadratic", "prompt", "response"),
+    ),
+    "eval_report": ("items.parquet", ("model", "seed", "id", "prompt", "answer", "response", "accuracy")),
+    "leaderboard": ("leaderboard.parquet", ("learning_task", "forgetting_task", "base", "reference", "lwf", "difference")),
+}
+
+
+def metadata_of(artifact: Artifact, *, reused: bool) -> dict[str, Any]:
+    """Metadata for a materialization of `artifact`."""
+    manifest = artifact.manifest
+    shown: dict[str, Any] = {
+        "version": manifest.version,
+        "recipe": manifest.recipe,
+        "from_store": reused,
+        "path": dg.MetadataValue.path(str(artifact.path)),
+        "size_mb": round(sum(entry.size for entry in manifest.files) / 1e6, 2),
+        **{name: value for name, value in manifest.summary.items() if value is not None},
+    }
+    if manifest.asset in _TABLES:
+        name, columns = _TABLES[manifest.asset]
+        shown["sample"] = dg.MetadataValue.md(table_sample(artifact.path / name, columns))
+    if manifest.asset in _PLOTS:
+        shown["plot"] = dg.MetadataValue.md(_image(_PLOTS[manifest.asset](artifact.path)))
+    for page in artifact.path.glob("*.html"):
+        shown["page"] = dg.MetadataValue.path(str(page))
+    return shown
+
+
+def table_sample(path: Path, columns: tuple[str, ...]) -> str:
+    """The first rows of a Parquet file as a markdown table; long texts are cut."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(path, columns=list(columns)).slice(0, SAMPLE_ROWS).to_pylist()
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row[column]) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict) and "mean" in value:  # an interval
+        value = value["mean"]
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = " ".join(text.split())
+    cut = text if len(text) <= CELL_WIDTH else text[: CELL_WIDTH - 2] + ".."
+    for character in ("\\", "|", "<", "`", "*", "_", "["):  # the model's text must not become markup
+        cut = cut.replace(character, f"&#{ord(character)};")
+    return cut
+
+
+def _image(png: bytes) -> str:
+    return f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def _fisher_plot(folder: Path) -> bytes:
+    from safetensors import safe_open
+
+    from lwf_assets import plots
+    from lwf_assets.fisher_diagonal import FILE
+
+    with safe_open(folder / FILE, framework="pt") as file:
+        means = {name: file.get_tensor(name).mean().item() for name in file.keys()}  # noqa: SIM118 - no mapping
+    return plots.to_png(plots.fisher_by_layer(means), max_bytes=PLOT_BYTES)
+
+
+def _scored_plot(folder: Path) -> bytes:
+    from lwf_assets import plots
+    from lwf_assets.scored_forget_set import FILE
+    from lwf_assets.tables import read_rows
+
+    rows = read_rows(folder / FILE)
+    figure = plots.confidence_histogram(
+        [row["forgetting_confidence"] for row in rows], [row["selected"] for row in rows]
+    )
+    return plots.to_png(figure, max_bytes=PLOT_BYTES)
+
+
+def _curves_plot(folder: Path) -> bytes:
+    from lwf_assets import plots
+    from lwf_assets.eval_report import learning_curves
+
+    return plots.to_png(plots.loss_curves(learning_curves("learning loss", folder)), max_bytes=PLOT_BYTES)
+
+
+_PLOTS: dict[str, Callable[[Path], bytes]] = {
+    "fisher_diagonal": _fisher_plot,
+    "scored_forget_set": _scored_plot,
+    "reference_checkpoint": _curves_plot,
+    "lwf_checkpoint": _curves_plot,
+}

@@ -1,0 +1,109 @@
+"""Starts the Dagster and MLflow UIs side by side on the loopback address and stops both together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lwf_assets.errors import LwfError
+from lwf_assets.home import HOME_VARIABLE, STUDY_VARIABLE, Home
+
+LOOPBACK = "127.0.0.1"
+
+
+def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell: Callable[[str], None]) -> None:
+    """Run both until Ctrl-C, or until one of them ends.
+
+    Raises:
+        LwfError: a port is taken, or a server ended by itself; its log is named.
+    """
+    from dagster_project.builder import open_instance, workspace_file
+
+    for name, port in (("dagster", dagster_port), ("mlflow", mlflow_port)):
+        if _answers(port):
+            raise LwfError(f"--{name}-port: {port} is taken on {LOOPBACK}; give another")
+    open_instance(home)
+    database = os.environ.get("MLFLOW_TRACKING_URI", "")
+    own_mlflow = not database.startswith("http")
+    mlflow_address = f"http://{LOOPBACK}:{mlflow_port}" if own_mlflow else database
+    environment = {
+        **os.environ,
+        HOME_VARIABLE: str(home.root),
+        STUDY_VARIABLE: str(study),
+        "MLFLOW_TRACKING_URI": mlflow_address,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+    }
+    commands = {
+        "dagster": [_program("dagster"), "dev", "-w", str(workspace_file()), "-h", LOOPBACK, "-p", str(dagster_port)],
+    }
+    if own_mlflow:
+        backend = database or f"sqlite:///{home.root / 'mlflow.db'}"
+        artifacts = (home.root / "mlflow-artifacts").as_uri()
+        commands["mlflow"] = [
+            *(_program("mlflow"), "server", "--host", LOOPBACK, "--port", str(mlflow_port), "--workers", "1"),
+            *("--backend-store-uri", backend, "--default-artifact-root", artifacts),
+        ]
+    servers: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name, command in commands.items():
+            with (home.root / f"{name}.log").open("wb") as log:
+                servers[name] = subprocess.Popen(
+                    command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+        _wait_until_up(servers, home, {"dagster": dagster_port, "mlflow": mlflow_port})
+        tell(f"Dagster  http://{LOOPBACK}:{dagster_port}")
+        tell(f"MLflow   {mlflow_address}")
+        tell("Ctrl-C stops both.")
+        while True:
+            _raise_if_ended(servers, home)
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        tell("Stopping.")
+    finally:
+        _stop(servers)
+
+
+def _program(name: str) -> str:
+    """The program that is installed beside this Python."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or name
+
+
+def _wait_until_up(servers: dict[str, subprocess.Popen[bytes]], home: Home, ports: dict[str, int]) -> None:
+    deadline = time.monotonic() + 120
+    while not all(_answers(ports[name]) for name in servers):
+        _raise_if_ended(servers, home)
+        if time.monotonic() > deadline:
+            raise LwfError(f"the servers did not come up within two minutes; see {home.root}/dagster.log and mlflow.log")
+        time.sleep(0.2)
+
+
+def _raise_if_ended(servers: dict[str, subprocess.Popen[bytes]], home: Home) -> None:
+    for name, server in servers.items():
+        if server.poll() is not None:
+            raise LwfError(f"the {name} server ended with code {server.returncode}; see {home.root / name}.log")
+
+
+def _stop(servers: dict[str, subprocess.Popen[bytes]]) -> None:
+    for server in servers.values():
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGINT)  # each leads its own group: its workers end with it
+    for server in servers.values():
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((LOOPBACK, port)) == 0
