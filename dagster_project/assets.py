@@ -67,7 +67,7 @@ _SHOWN = {
     "confidence_terms": _Shown(
         "3_what_conflicts",
         frozenset({"parquet", "pytorch"}),
-        "The three terms of the forgetting confidence of every self-generated sample. The expensive part, free of alpha.",
+        "The three terms of every self-generated sample's forgetting confidence: the expensive part, free of alpha.",
     ),
     "scored_forget_set": _Shown(
         "3_what_conflicts",
@@ -157,5 +157,3 @@ class user_errors_without_traceback:  # noqa: N801 - used like a function
         """Raise `dagster.Failure` in place of an `LwfError`."""
         if isinstance(error, LwfError):
             raise dg.Failure(description=str(error), allow_retries=False) from error
-
-

@@ -1,7 +1,7 @@
 """Runs a plan: wave by wave, as Dagster runs in this process, so that torch is imported once.
 
-A Dagster run carries one partition key, so the stale cells of one partition that can run now share a run; inside it Dagster
-itself keeps the order and lets its blocking checks block.
+A Dagster run carries one partition key, so the stale cells of one partition that can run now share a run; inside it
+Dagster itself keeps the order and lets its blocking checks block.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Batch:
 
 
 def open_instance(home: Home) -> dg.DagsterInstance:
-    """Dagster's instance in the home, made if it is not there. Sets `$DAGSTER_HOME` for this process and its children."""
+    """Dagster's instance in the home, made if it is not there. Sets `$DAGSTER_HOME` for this process and its
+    children."""
     folder = home.root / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
@@ -124,19 +125,22 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch
         partition_key=batch.partition.key,
         asset_selection=[dg.AssetKey(cell.asset) for cell in batch.cells],
         tags={FORCE_TAG: anew} if anew else {},
+        # The terminal shows progress bars; Dagster's event log keeps everything.
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
     if result.success:
         return
-    reasons = []
+    reasons = [
+        f"{evaluation.asset_key.to_user_string()}: check {evaluation.check_name} failed: {evaluation.description}"
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    ]
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.user_failure_data or event.step_failure_data.error
-            reason = getattr(error, "description", None) or getattr(error, "message", None) or str(error)
-            reasons.append(f"{event.step_key}: {reason.strip()}")
-    for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed:
-            reasons.insert(0, f"{evaluation.asset_key.to_user_string()}: check {evaluation.check_name} failed: {evaluation.description}")
+            failure = event.step_failure_data
+            described = failure.user_failure_data.description if failure.user_failure_data else None
+            reasons.append(f"{event.step_key}: {(described or str(failure.error_display_string)).strip()}")
     name = f"{batch.job} {batch.partition.key or ''}".strip()
     raise LwfError(f"the run {name} failed: " + ("; ".join(reasons) or f"see Dagster run {result.run_id}"))
 

@@ -1,7 +1,7 @@
 """The command line: `lwf plan`, `lwf build`, `lwf report`, `lwf sql`, `lwf ui`.
 
-Results go to stdout and everything else to stderr; with --json, stdout holds JSON and nothing else. Errors that the user can mend
-end with exit code 1 and one message, usage errors with 2.
+Results go to stdout and everything else to stderr; with --json, stdout holds JSON and nothing else. Errors that the
+user can mend end with exit code 1 and one message, usage errors with 2.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ DEFAULT_STUDY = Path(__file__).resolve().parent.parent / "studies" / "quickstart
 
 StudyOption = Annotated[
     Path,
-    typer.Option("--study", "-s", envvar=STUDY_VARIABLE, help="The study file.", show_default="studies/quickstart.yaml"),
+    typer.Option(
+        "--study", "-s", envvar=STUDY_VARIABLE, help="The study file.", show_default="studies/quickstart.yaml"
+    ),
 ]
 CellOption = Annotated[
     str | None, typer.Option("--cell", metavar="FORGETTING|LEARNING", help="One cell only, with all it is made from.")
@@ -74,23 +76,15 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Make everything fresh that is stale; what the store has already is taken from it."""
-    from dagster_project.terminal import quiet_libraries
-
-    quiet_libraries()
-    from dagster_project.builder import build as run_build
-    from dagster_project.resources import LwfHome
-    from dagster_project.terminal import PhaseBars, phase_bars
+    from dagster_project.planner import make_plan
 
     settings, home = load_study(study), Home.from_environment()
     only = _only(settings, cell)
+    forced = _forced(settings, force or [], only)
     began = time.time()
-    with phase_bars(err) as bars:
-        LwfHome.watch = lambda label: PhaseBars(bars, label)
-
-        def tell(batch: Batch) -> None:
-            bars.console.print(f"[bold]{batch.job}[/] {batch.partition.key or ''}: " + ", ".join(c.asset for c in batch.cells))
-
-        ran = run_build(settings, home, only=only, force=_forced(settings, force or [], only), tell=tell)
+    made = make_plan(settings, home.store, home.file_hashes, only=only, force=forced)
+    # Dagster takes seconds to import, which a build with nothing to do can spare.
+    ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
     seconds = time.time() - began
     if as_json:
         built = [{"asset": c.asset, "partition": c.partition.key} for c in ran]
@@ -153,6 +147,24 @@ def main() -> None:
     except LwfError as error:
         err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(1)
+
+
+def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[Cell]) -> list[Cell]:
+    from dagster_project.terminal import PhaseBars, phase_bars, quiet_libraries
+
+    quiet_libraries()
+    from dagster_project.builder import build as run_build
+    from dagster_project.resources import LwfHome
+
+    with phase_bars(err) as bars:
+        LwfHome.watch = lambda label: PhaseBars(bars, label)
+
+        def tell(batch: Batch) -> None:
+            names = ", ".join(c.asset for c in batch.cells)
+            line = Text.assemble((batch.partition.key or study.name, "bold"), f": {names}")
+            bars.console.print(line, soft_wrap=True)
+
+        return run_build(study, home, only=only, force=forced, tell=tell)
 
 
 def _cell_partition(study: Study, key: str) -> Partition:
@@ -218,25 +230,32 @@ def _report_dict(home: Home, cell: Cell) -> dict[str, Any]:
 def _print_reports(study: Study, home: Home, wanted: list[Cell]) -> None:
     for cell in wanted:
         figures = _report_dict(home, cell)
-        table = Table(title=f"{figures['learning_task']}, forgetting {figures['forgetting_task']}", title_justify="left")
+        table = Table(
+            title=f"{figures['learning_task']}, forgetting {figures['forgetting_task']}", title_justify="left"
+        )
         columns = {
-            "accuracy": "accuracy",
-            "invalid": "invalid answers",
-            "target_nll": "NLL of target",
-            "forgotten_nll": "NLL of what was forgotten",
-            "kept_nll": "NLL of the rest of D_self",
+            "accuracy": "accuracy [95 %]",
+            "invalid": "invalid",
+            "target_nll": "target NLL",
+            "forgotten_nll": "forgotten NLL",
+            "kept_nll": "kept NLL",
         }
         table.add_column("model")
         for title in columns.values():
             table.add_column(title, justify="right")
         for entry in figures["models"]:
-            table.add_row(entry["model"], *(_interval(entry["measures"].get(name)) for name in columns))
+            accuracy, *others = (entry["measures"].get(name) for name in columns)
+            table.add_row(entry["model"], _interval(accuracy), *(_mean(values) for values in others))
         out.print(table)
         difference = figures["difference"]
         seeds = f"{difference['seeds']} seed{'s' if difference['seeds'] > 1 else ''}"
         out.print(
             f"LWF - reference: {_interval(difference['interval'])} {difference['measure']} "
-            f"({difference['items']} paired items, {seeds}; 95 % intervals over items; NLL in nats per token)"
+            f"({difference['items']} paired items, {seeds})",
+            soft_wrap=True,
+        )
+        out.print(
+            "NLL in nats per token; forgotten and kept: the model's own samples that were and were not unlearned."
         )
         for name in ("page", "checkpoint", "mlflow_run"):
             out.print(Text(f"  {name.replace('_', ' ')}: {figures[name]}"), soft_wrap=True)
@@ -245,6 +264,10 @@ def _print_reports(study: Study, home: Home, wanted: list[Cell]) -> None:
         from lwf_assets import leaderboard
 
         out.print(Text(f"leaderboard of {study.name}: {board.path / leaderboard.PAGE}"), soft_wrap=True)
+
+
+def _mean(values: dict[str, float | None] | None) -> str:
+    return "-" if values is None or values["mean"] is None else f"{values['mean']:.3f}"
 
 
 def _interval(values: dict[str, float | None] | None) -> str:

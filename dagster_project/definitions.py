@@ -1,7 +1,8 @@
 """The code location: the assets, checks and jobs of one study.
 
-`$LWF_STUDY` names the study file (default: studies/quickstart.yaml of this checkout), `$LWF_HOME` the folder that everything is
-built in (default: .lwf in the working directory), `$MLFLOW_TRACKING_URI` an MLflow server (default: SQLite in the home).
+`$LWF_STUDY` names the study file (default: studies/quickstart.yaml of this checkout), `$LWF_HOME` the folder that
+everything is built in (default: .lwf in the working directory), `$MLFLOW_TRACKING_URI` an MLflow server (default:
+SQLite in the home).
 """
 
 from __future__ import annotations

@@ -28,7 +28,10 @@ _TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("rank", "selected", "forgetting_confidence", "linear", "quadratic", "prompt", "response"),
     ),
     "eval_report": ("items.parquet", ("model", "seed", "id", "prompt", "answer", "response", "accuracy")),
-    "leaderboard": ("leaderboard.parquet", ("learning_task", "forgetting_task", "base", "reference", "lwf", "difference")),
+    "leaderboard": (
+        "leaderboard.parquet",
+        ("learning_task", "forgetting_task", "base", "reference", "lwf", "difference"),
+    ),
 }
 
 

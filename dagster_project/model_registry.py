@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import TYPE_CHECKING
 
 from lwf_assets.graph import Cell
@@ -22,8 +24,8 @@ def registered_name(study: Study, cell: Cell) -> str:
 
 
 def register(client: MlflowClient, uri: str, run_id: str, study: Study, cell: Cell, checkpoint: Artifact) -> None:
-    """Log the first seed's model, register it, and point `challenger` at it. A checkpoint that is registered already (it
-    came from the store) only gets the alias."""
+    """Log the first seed's model, register it, and point `challenger` at it. A checkpoint that is registered already
+    (it came from the store) only gets the alias."""
     name = registered_name(study, cell)
     version = _version_of(client, name, checkpoint) or _log_model(uri, run_id, study, name, checkpoint)
     client.set_model_version_tag(name, version, "lwf.data_version", checkpoint.version)
@@ -52,7 +54,7 @@ def _log_model(uri: str, run_id: str, study: Study, name: str, checkpoint: Artif
     folder = seed_folder(checkpoint.path, study.seeds[0])
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    with mlflow.start_run(run_id=run_id):
+    with mlflow.start_run(run_id=run_id), contextlib.redirect_stderr(io.StringIO()):  # it chats on stderr
         logged = mlflow.transformers.log_model(
             # A path would do, but MLflow 3.17 cannot read one with transformers 5.
             {"model": load_model(folder).cpu(), "tokenizer": load_tokenizer(folder)},

@@ -1,8 +1,8 @@
 """What is stale and why: a pure function of the asset graph, the current manifests and the study.
 
-Dagster's own staleness cannot answer this here: at asset level it reads fresh for partitioned assets, it looks one hop up, and its
-blocking checks block only inside one run. So the planner compares, cell by cell, the recipe that the study asks for with the
-recipe of what is current, and looks at the verdicts of the blocking checks itself.
+Dagster's own staleness cannot answer this here: at asset level it reads fresh for partitioned assets, it looks one hop
+up, and its blocking checks block only inside one run. So the planner compares, cell by cell, the recipe that the study
+asks for with the recipe of what is current, and looks at the verdicts of the blocking checks itself.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class _Planner:
         others = checked_with(self.study, cell)
         unknown = [other for other in others if other not in self.versions]
         if unknown:
-            waiting, failed = [f"{other} is made anew" for other in unknown], []
+            waiting, failed = [f"{other} is made anew" for other in unknown], list[str]()
         else:
             waiting, failed = standing(self.store, cell, version, [self.versions[other] for other in others])
         if failed:

@@ -81,7 +81,9 @@ def _wait_until_up(servers: dict[str, subprocess.Popen[bytes]], home: Home, port
     while not all(_answers(ports[name]) for name in servers):
         _raise_if_ended(servers, home)
         if time.monotonic() > deadline:
-            raise LwfError(f"the servers did not come up within two minutes; see {home.root}/dagster.log and mlflow.log")
+            raise LwfError(
+                f"the servers did not come up within two minutes; see {home.root}/dagster.log and mlflow.log"
+            )
         time.sleep(0.2)
 
 

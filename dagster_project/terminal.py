@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lwf_assets.progress import Silent
@@ -24,7 +25,7 @@ class PhaseBars(Silent):
 
     def begin(self, label: str, total: int) -> None:
         """Close the last phase's bar and open one."""
-        self._task = self._bars.add_task(f"{self._cell}: {label}", total=total)
+        self._task = self._bars.add_task(escape(f"{self._cell}  {label}"), total=total)
 
     def advance(self, amount: int = 1) -> None:
         """Move the bar."""
@@ -42,10 +43,12 @@ def phase_bars(console: Console) -> Iterator[Progress]:
 
 def quiet_libraries() -> None:
     """Warnings and logs of the libraries below are for developers; errors still come through."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the phases below have bars of their own
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     warnings.filterwarnings("ignore")
-    for name in ("dagster", "mlflow", "alembic", "transformers", "accelerate", "datasets"):
+    for name in ("dagster", "alembic", "accelerate", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)

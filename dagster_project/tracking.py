@@ -1,7 +1,8 @@
 """MLflow: one parent run per Dagster run, one nested run per asset partition, curves while they grow.
 
-Everything goes through `MlflowClient` and run ids: MLflow's global "active run" would be shared by whatever else runs in the
-process. The parent is found by its tag, so the steps of one Dagster run agree on it although each has its own process.
+Everything goes through `MlflowClient` and run ids: MLflow's global "active run" would be shared by whatever else runs
+in the process. The parent is found by its tag, so the steps of one Dagster run agree on it although each has its own
+process.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Curves(Silent):
 class TrackedCell:
     """The nested MLflow run of one cell."""
 
-    def __init__(self, client: MlflowClient, uri: str, experiment_id: str, run_id: str, study: Study, cell: Cell) -> None:
+    def __init__(
+        self, client: MlflowClient, uri: str, experiment_id: str, run_id: str, study: Study, cell: Cell
+    ) -> None:
         self._client = client
         self._uri = uri
         self._study = study
@@ -147,8 +150,8 @@ def open_client(uri: str) -> MlflowClient:
     """A client of the tracking server or database at `uri`. Sets up a fresh database: not to be done by two at once."""
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("mlflow", "alembic"):  # a fresh database is made with some forty lines of log
+        logging.getLogger(name).setLevel(logging.ERROR)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     client.search_experiments(max_results=1)
     return client

@@ -16,16 +16,14 @@ from lwf_assets.study import Study
 def query_store(study: Study, store: Store, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of one query over the views.
 
-    An asset with one table is a view of the asset's name; one with several is a view of its largest table under that name,
-    and one `asset__table` each. Each view begins with the columns `forgetting_task` and `learning_task`.
+    An asset with one table is a view of the asset's name; one with several is a view of its largest table under that
+    name, and one `asset__table` each. Each view begins with the columns `forgetting_task` and `learning_task`.
 
     Raises:
         LwfError: the query is not valid; the message names the views there are.
     """
     with duckdb.connect() as database:
         views = _make_views(database, study, store)
-        # Only what is in memory can be written: a query must not change the store.
-        database.execute("SET enable_external_access = true")
         try:
             cursor = database.execute(query)
         except duckdb.Error as error:
@@ -44,14 +42,18 @@ def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store)
             for path in sorted(artifact.path.glob("*.parquet")) if artifact else ():
                 place = (path, cell.partition.forgetting_task, cell.partition.learning_task)
                 tables.setdefault(path.stem, []).append(place)
-        first = next(iter(sorted(tables, key=lambda name: -sum(path.stat().st_size for path, _, _ in tables[name]))), None)
+        first = next(
+            iter(sorted(tables, key=lambda name: -sum(path.stat().st_size for path, _, _ in tables[name]))), None
+        )
         for name, places in tables.items():
             union = " UNION ALL BY NAME ".join(
                 f"SELECT {_text(forgetting)} AS forgetting_task, {_text(learning)} AS learning_task, * "
                 f"FROM read_parquet({_text(str(path))})"
                 for path, forgetting, learning in places
             )
-            for view in {f"{spec.name}__{name}", *((spec.name,) if name == first else ())} - {f"{spec.name}__{spec.name}"}:
+            for view in {f"{spec.name}__{name}", *((spec.name,) if name == first else ())} - {
+                f"{spec.name}__{spec.name}"
+            }:
                 database.execute(f'CREATE VIEW "{view}" AS {union}')
                 views.append(view)
     return sorted(views)

@@ -51,8 +51,8 @@ def _pretrained(name: str, dtype: Any, **options: Any) -> tuple[PreTrainedModel,
 
 
 def _from_gguf(source: PackagedGgufModel, dtype: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Dequantize a GGUF file. transformers marks what it loads from one as quantized, which it no longer is: the weights go
-    into a fresh model without the mark, so that the rest of the pipeline never needs to know."""
+    """Dequantize a GGUF file. transformers marks what it loads from one as quantized, which it no longer is: the
+    weights go into a fresh model without the mark, so that the rest of the pipeline never needs to know."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = packaged_gguf(source)

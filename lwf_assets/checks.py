@@ -1,4 +1,5 @@
-"""What must hold of an artifact before anything is made from it. Plain functions of files; Dagster runs them as blocking checks."""
+"""What must hold of an artifact before anything is made from it. Plain functions of files; Dagster runs them as
+blocking checks."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Check:
 
 
 DEGENERATE_SHARE = 0.5
-"""A corpus in which more than this share of the responses is empty, or a copy of another, says nothing about knowledge."""
+"""A corpus in which more than this share of the responses is empty, or a copy of another, says nothing about
+knowledge."""
 
 
 def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) -> Verdict:
@@ -72,7 +74,9 @@ def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdic
     for kind in ("empty", "repeated"):
         if shares[f"share_{kind}"] > DEGENERATE_SHARE:
             share = f"{shares[f'share_{kind}']:.0%}"
-            return Verdict(False, f"{share} of the {len(rows)} responses are {kind}; change prompts or generation", shares)
+            return Verdict(
+                False, f"{share} of the {len(rows)} responses are {kind}; change prompts or generation", shares
+            )
     told = ", ".join(f"{share:.0%} {kind.removeprefix('share_')}" for kind, share in shares.items())
     return Verdict(True, f"{len(rows)} responses: {told}", shares)
 
@@ -89,7 +93,9 @@ def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     shared = [row["id"] for row in read_rows(folder / test_data.FILE) if _normalized(row["prompt"]) in learned]
     if shared:
         some = ", ".join(shared[:5])
-        return Verdict(False, f"{len(shared)} test prompts are also learned from, for example {some}", {"shared": shared[:50]})
+        return Verdict(
+            False, f"{len(shared)} test prompts are also learned from, for example {some}", {"shared": shared[:50]}
+        )
     return Verdict(True, f"no test prompt is among the {len(learned)} prompts learned from", {"learned": len(learned)})
 
 
@@ -105,7 +111,9 @@ def confidence_is_finite_with_spread(folder: Path, beside: Mapping[str, Path]) -
     # The constant term is common to all and may dwarf the rest, so the spread is looked for in the terms that differ.
     if len(rows) > 1 and len({(row["linear"], row["quadratic"]) for row in rows}) == 1:
         return Verdict(False, f"FC is {values[0]} for all {len(rows)} samples: it tells none of them apart")
-    return Verdict(True, f"FC of {len(rows)} samples is finite and tells them apart", {"spread": max(values) - min(values)})
+    return Verdict(
+        True, f"FC of {len(rows)} samples is finite and tells them apart", {"spread": max(values) - min(values)}
+    )
 
 
 def weights_are_finite(folder: Path, beside: Mapping[str, Path]) -> Verdict:

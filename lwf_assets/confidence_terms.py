@@ -5,8 +5,8 @@ With d = theta_base - theta_L* and g = dL(x)/dtheta at theta_base,
     FC(x) = 1/2 sum F (d - alpha g)^2 = 1/2 sum F d^2  -  alpha sum F d g  +  alpha^2 1/2 sum F g^2
                                         constant          linear             quadratic
 
-The expanded form is computed, in fp32 products with fp64 totals: at |theta| = 0.02 the literal subtraction in low precision
-loses alpha*g altogether. Keeping the terms apart lets any alpha be tried by a query, with no new gradient.
+The expanded form is computed, in fp32 products with fp64 totals: at |theta| = 0.02 the literal subtraction in low
+precision loses alpha*g altogether. Keeping the terms apart lets any alpha be tried by a query, with no new gradient.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def materialize(work: Work) -> dict[str, Any]:
     # In a mixed cell the learning task's own prompts are no forgetting task.
     rows = [row for row in corpus if row["response"].strip() and row["source_task"] != work.learning_task]
     if not rows:
-        raise LwfError(f"self_generated_corpus[{work.forgetting_task}] holds no response to score for {work.learning_task}")
+        raise LwfError(
+            f"self_generated_corpus[{work.forgetting_task}] holds no response to score for {work.learning_task}"
+        )
     model = load_model(work.input("base_model"))
     delta = parameter_difference(model, load_model(optimum(work.input("reference_checkpoint"))))
     work.progress.begin("Confidence terms", len(rows))

@@ -7,5 +7,6 @@ class LwfError(Exception):
     """Something the user can mend.
 
     The message names the file, the key or the row at fault and says what would be right. The command line prints
-    it alone, without a traceback, and exits with code 1; every other exception is a defect of ours and keeps its traceback.
+    it alone, without a traceback, and exits with code 1; every other exception is a defect of ours and keeps its
+    traceback.
     """

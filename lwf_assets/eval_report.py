@@ -1,4 +1,4 @@
-"""Asset eval_report: base, reference and LWF side by side: the learning task item by item, and what became of D_self."""
+"""Asset eval_report: base, reference and LWF side by side, item by item, and what became of D_self."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from lwf_assets import lwf_checkpoint, scored_forget_set
 from lwf_assets.report import (
@@ -75,7 +77,15 @@ def materialize(work: Work) -> dict[str, Any]:
         ),
     )
     report = _report(work, evaluated, scored, prompts)
-    write_rows(work.out / EXAMPLES, [asdict(example) for example in report.examples] or [{"prompt": None}])
+    write_rows(
+        work.out / EXAMPLES,
+        [
+            {"prompt": example.prompt, "model": model, "response": response}
+            for example in report.examples
+            for model, response in example.responses.items()
+        ],
+        pa.schema([("prompt", pa.string()), ("model", pa.string()), ("response", pa.string())]),
+    )
     (work.out / SUMMARY).write_text(json.dumps(_finite(_summary(report)), indent=2, sort_keys=True) + "\n")
     (work.out / PAGE).write_text(cell_page(report), encoding="utf-8")
     return {
@@ -114,7 +124,11 @@ def _example_prompts(work: Work) -> list[dict[str, Any]]:
 
 
 def _evaluate(
-    work: Work, folder: Path, rows: Sequence[TestRow], scored: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]
+    work: Work,
+    folder: Path,
+    rows: Sequence[TestRow],
+    scored: Sequence[dict[str, Any]],
+    prompts: Sequence[dict[str, Any]],
 ) -> _Evaluated:
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.engine.evaluation import evaluate, greedy_responses
@@ -173,7 +187,9 @@ def _report(
     prompts: Sequence[dict[str, Any]],
 ) -> CellReport:
     alpha = work.study.alpha
-    nll = {model: _mean_over_seeds([r.forgetting_nll for r in by_seed.values()]) for model, by_seed in evaluated.items()}
+    nll = {
+        model: _mean_over_seeds([r.forgetting_nll for r in by_seed.values()]) for model, by_seed in evaluated.items()
+    }
     ledger = lwf_checkpoint.read_ledger(work.input("lwf_checkpoint"), work.study.seeds)
     times = Counter(entry["sample_id"] for entry in ledger if entry["pushed"])
     confidence = [row["forgetting_confidence"] for row in scored]
@@ -226,9 +242,7 @@ def _report(
     )
 
 
-def _figures(
-    model: str, by_seed: Mapping[int | None, _Evaluated], scored: Sequence[dict[str, Any]]
-) -> ModelFigures:
+def _figures(model: str, by_seed: Mapping[int | None, _Evaluated], scored: Sequence[dict[str, Any]]) -> ModelFigures:
     """Each measure's mean over items (and seeds), with an interval over the items."""
     first = next(iter(by_seed.values()))
     names = [name for name, value in first.items[0].items() if isinstance(value, float)]

@@ -3,7 +3,8 @@
     F_i = 1/n * sum over samples x of (dL(x)/dtheta_i)^2
 
 the mean of squared *per-sample* gradients, the precision of the Laplace posterior around theta_L* (LWF, section on
-forgetting confidence). Squaring the gradient of a batch mean instead is about the batch size too small, and ranks wrongly.
+forgetting confidence). Squaring the gradient of a batch mean instead is about the batch size too small, and ranks
+wrongly.
 """
 
 from __future__ import annotations

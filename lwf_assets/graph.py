@@ -1,7 +1,8 @@
 """The asset graph: what there is, what each thing is made from, and which settings it reads.
 
-This table is the whole design of the data flow. The planner, the builder and the Dagster definitions all read it; the work
-itself is in the module that bears the asset's name. No heavy import here: it is read whenever a code location loads.
+This table is the whole design of the data flow. The planner, the builder and the Dagster definitions all read it; the
+work itself is in the module that bears the asset's name. No heavy import here: it is read whenever a code location
+loads.
 """
 
 from __future__ import annotations
@@ -76,9 +77,7 @@ def _learning_fingerprint(part: str) -> Callable[[Study, Partition, HashFile], S
 
 def _prompts_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
     names = source_tasks(study, partition)
-    return {
-        "tasks": {n: Task(n, study.forgetting_tasks[n]).fingerprint("prompts", hash_file=hash_file) for n in names}
-    }
+    return {"tasks": {n: Task(n, study.forgetting_tasks[n]).fingerprint("prompts", hash_file=hash_file) for n in names}}
 
 
 def _selection(study: Study) -> Settings:
@@ -165,7 +164,8 @@ ASSETS: tuple[AssetSpec, ...] = (
     AssetSpec(
         "eval_report",
         dimensions=BOTH,
-        # The forget set decides the LWF checkpoint already, so reading it here as well makes nothing stale that was not.
+        # The forget set decides the LWF checkpoint already, so reading it here as well makes nothing stale that was
+        # not.
         inputs=(
             "base_model",
             "reference_checkpoint",

@@ -26,8 +26,8 @@ def judge(study: Study, store: Store, cell: Cell, check: Check) -> Verdict:
 
 
 def standing(store: Store, cell: Cell, version: str, beside: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Of one version of the cell, beside those versions that it is checked with: the checks that have not been run on it,
-    and what the failed ones said."""
+    """Of one version of the cell, beside those versions that it is checked with: the checks that have not been run on
+    it, and what the failed ones said."""
     verdicts = store.verdicts(cell.asset, cell.partition, _subject(version, beside))
     names = [check.name for check in checks_of(cell.asset)]
     waiting = [name for name in names if name not in verdicts]

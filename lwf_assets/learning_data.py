@@ -34,9 +34,7 @@ def materialize(work: Work) -> dict[str, Any]:
     return {"train_rows": len(train), "validation_rows": len(validation)}
 
 
-def encode_rows(
-    work: Work, table: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> list[Sample]:
+def encode_rows(work: Work, table: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[Sample]:
     """The rows of one of the two tables as samples for `model`.
 
     Raises:

@@ -21,16 +21,15 @@ LEDGER = "unlearning_ledger.parquet"
 
 
 def materialize(work: Work) -> dict[str, Any]:
-    """Train each seed and write, beside the models, which sample was unlearned at which step and what that did to it."""
+    """Train each seed and write, beside the models, which sample was unlearned at which step and what that did to
+    it."""
     import pyarrow as pa
 
     from lwf_assets.engine.samples import Sample
     from lwf_assets.engine.unlearning import PeriodicUnlearning
 
     settings = work.study.unlearning
-    forgotten = [
-        row for row in read_rows(work.input("scored_forget_set") / scored_forget_set.FILE) if row["selected"]
-    ]
+    forgotten = [row for row in read_rows(work.input("scored_forget_set") / scored_forget_set.FILE) if row["selected"]]
     samples = [Sample(row["prompt_ids"], row["response_ids"]) for row in forgotten]
 
     def tell(step: int, entries: list[LedgerEntry]) -> None:

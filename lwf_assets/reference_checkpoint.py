@@ -1,7 +1,7 @@
 """Asset reference_checkpoint: the vanilla fine-tune on D_L, per seed: the baseline, and where theta_L* is read off.
 
-How the paper approximates theta_L* is not known. The study names one of three: the end of the first seed's fine-tune, its
-state after some steps, or the base model after one step along the gradient averaged over D_L.
+How the paper approximates theta_L* is not known. The study names one of three: the end of the first seed's fine-tune,
+its state after some steps, or the base model after one step along the gradient averaged over D_L.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def materialize(work: Work) -> dict[str, Any]:
     summary = fine_tune_per_seed(work, callbacks, lambda folder, used: None, label="Reference fine-tune")
     if reference.optimum == "steps":
         if not early.is_dir():
-            raise LwfError(f"reference.steps: {reference.steps} is more than the {summary['steps']} steps of the training")
+            raise LwfError(
+                f"reference.steps: {reference.steps} is more than the {summary['steps']} steps of the training"
+            )
         shutil.copytree(early, work.out / OPTIMUM, copy_function=os.link)
     elif reference.optimum == "gradient_step":
         _gradient_step(work)

@@ -137,7 +137,7 @@ def _result_plots(report: CellReport) -> list[_Plot]:
         _plot(
             "samples",
             "The model's own samples",
-            f"Faint: each sample, at most {plots.SAMPLES_DRAWN} of them. Bold: mean over all. Higher is less likely to the model.",
+            f"Faint: single samples, at most {plots.SAMPLES_DRAWN}. Bold: mean over all. Higher: less likely to the model.",
             plots.nll_before_after(report.samples),
         ),
     ]

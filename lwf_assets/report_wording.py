@@ -124,8 +124,8 @@ def sources_of_confidence(report: CellReport) -> ConfidenceSources:
     if share is not None and share > QUADRATIC_WARNING_SHARE:
         warning = (
             f"At alpha = {report.alpha:g} the quadratic term makes {_percent(share)} of FC's variance, so the ranking "
-            "follows the size of a sample's gradient more than its conflict with the learning task. A smaller alpha lets "
-            "the linear term decide."
+            "follows the size of a sample's gradient more than its conflict with the learning task. A smaller alpha "
+            "lets the linear term decide."
         )
     return ConfidenceSources(
         shares=f"linear term {_percent(report.linear_share)}, quadratic term {_percent(share)}",

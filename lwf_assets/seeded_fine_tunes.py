@@ -38,7 +38,8 @@ def seeds_of(checkpoint: Path) -> list[int]:
 
 
 def fine_tune_per_seed(work: Work, callbacks: Callbacks, keep: Keep, *, label: str) -> dict[str, Any]:
-    """Train every seed into `work.out`: a model directory each, the loss curves, and the validation NLL before and after.
+    """Train every seed into `work.out`: a model directory each, the loss curves, and the validation NLL before and
+    after.
 
     A seed that is finished stays in scratch until all are, so that a killed run trains none of them twice.
     """
@@ -66,9 +67,7 @@ def fine_tune_per_seed(work: Work, callbacks: Callbacks, keep: Keep, *, label: s
     }
 
 
-def _fine_tune_one(
-    work: Work, seed: int, finished: Path, callbacks: Callbacks, keep: Keep, *, label: str
-) -> None:
+def _fine_tune_one(work: Work, seed: int, finished: Path, callbacks: Callbacks, keep: Keep, *, label: str) -> None:
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer, save_model
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.precision import use_bfloat16

@@ -76,8 +76,8 @@ def materialize(work: Work) -> dict[str, Any]:
         )
     if all(row["ended"] == EMPTY for row in rows):
         raise LwfError(
-            f"forgetting_tasks.{work.forgetting_task}: the base model answered all {len(rows)} prompts with empty text; "
-            "check that the prompt form suits the model (for most models it ends in `Answer:`)"
+            f"forgetting_tasks.{work.forgetting_task}: the base model answered all {len(rows)} prompts with empty "
+            "text; check that the prompt form suits the model (for most models it ends in `Answer:`)"
         )
     write_rows(work.out / FILE, rows)
     counts = Counter(row["ended"] for row in rows)

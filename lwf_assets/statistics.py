@@ -13,9 +13,11 @@ RESAMPLES = 2000
 
 
 def bootstrap_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
-    """Mean of per-item values with a 95 % bootstrap interval over the items (percentile; BCa is undefined for equal values).
+    """Mean of per-item values with a 95 % bootstrap interval over the items (percentile; BCa is undefined for equal
+    values).
 
-    For a paired comparison give the differences item by item. NaN values are left out; with none left all three are NaN.
+    For a paired comparison give the differences item by item. NaN values are left out; with none left all three are
+    NaN.
     """
     numbers = np.asarray([value for value in values if not math.isnan(value)], dtype=float)
     if numbers.size == 0:

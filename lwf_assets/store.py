@@ -1,6 +1,6 @@
 """The content-addressed store: immutable artifacts, each with a manifest that says what it was made from.
 
-    <root>/<asset>/<partition>/<version>/               the files and manifest.json; version = hash of the files' contents
+    <root>/<asset>/<partition>/<version>/               the files and manifest.json; version: hash of their contents
     <root>/<asset>/<partition>/recipes/<recipe>.json    the manifest of the artifact that this recipe last gave
     <root>/<asset>/<partition>/current                  the recipe that the study last asked for
     <root>/<asset>/<partition>/checks/<subject>.json    what the blocking checks said
@@ -104,7 +104,8 @@ class Artifact:
 
 
 def canonical_hash(value: Any) -> str:
-    """sha256, in hex, of `value` as canonical JSON: equal values give equal hashes, whatever the order of their keys."""
+    """sha256, in hex, of `value` as canonical JSON: equal values give equal hashes, whatever the order of their
+    keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -144,7 +145,8 @@ class Draft:
         summary: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Artifact:
-        """Hash, fsync and rename the draft into the store. An artifact of equal contents that is there already is kept."""
+        """Hash, fsync and rename the draft into the store. An artifact of equal contents that is there already is
+        kept."""
         files = tuple(
             FileEntry(path.relative_to(self.path).as_posix(), hash_file(path), path.stat().st_size)
             for path in sorted(self.path.rglob("*"))
@@ -221,7 +223,9 @@ class Store:
                 shutil.rmtree(abandoned, ignore_errors=True)
             yield
 
-    def save_verdict(self, asset: str, partition: Partition, subject: str, name: str, verdict: Mapping[str, Any]) -> None:
+    def save_verdict(
+        self, asset: str, partition: Partition, subject: str, name: str, verdict: Mapping[str, Any]
+    ) -> None:
         """Keep what the check `name` said about `subject` (see `verdicts`)."""
         path = self.folder(asset, partition) / "checks" / f"{subject}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

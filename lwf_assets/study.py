@@ -1,7 +1,7 @@
 """The study: what a person wants done, as frozen and validated settings.
 
-One class per section of the study file, one sentence per key. `study_file.py` reads these from YAML; `graph.py` says which
-asset depends on which of them. Values that are ours and not the paper's are most of them: see docs/method.md.
+One class per section of the study file, one sentence per key. `study_file.py` reads these from YAML; `graph.py` says
+which asset depends on which of them. Values that are ours and not the paper's are most of them: see docs/method.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class HubModel(Settings):
 
     kind: Literal["hub"]
     id: str = Field(min_length=1, description="Repository id, for example meta-llama/Llama-3.2-1B.")
-    revision: str = Field(min_length=1, description="Commit hash: a branch name moves, and with it what was learned from.")
+    revision: str = Field(
+        min_length=1, description="Commit hash: a branch name moves, and with it what was learned from."
+    )
 
 
 class DirectoryModel(Settings):
@@ -124,7 +126,9 @@ class FisherSettings(Settings):
 class ConfidenceSettings(Settings):
     """Forgetting confidence FC(x), and which part of D_self is forgotten (D_U)."""
 
-    alpha: PositiveFloat | None = Field(None, description="Length of the gradient step to theta*(x); null: learning_rate.")
+    alpha: PositiveFloat | None = Field(
+        None, description="Length of the gradient step to theta*(x); null: learning_rate."
+    )
     loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
     batch_size: PositiveInt = Field(8, description="Samples in memory at once; does not change the result.")
     selection_ratio: float | None = Field(None, gt=0, le=1, description="Share of D_self to forget; or give a count.")
@@ -168,7 +172,9 @@ class EvaluationSettings(Settings):
     """How checkpoints are compared."""
 
     batch_size: PositiveInt = Field(16, description="Items per batch; does not change which items are scored.")
-    response_examples: NonNegativeInt = Field(6, description="Forgetting prompts answered by every model in the report.")
+    response_examples: NonNegativeInt = Field(
+        6, description="Forgetting prompts answered by every model in the report."
+    )
 
 
 class Study(Settings):
@@ -180,13 +186,13 @@ class Study(Settings):
     learning_tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is learned, by name.")
     forgetting_tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is forgotten, by name.")
     mixed: bool = Field(False, description="Add the forgetting task `mixed`: all the others together.")
-    generation: GenerationSettings = GenerationSettings()  # type: ignore[call-arg]
+    generation: GenerationSettings = GenerationSettings()
     training: TrainingSettings
-    reference: ReferenceSettings = ReferenceSettings()  # type: ignore[call-arg]
-    fisher: FisherSettings = FisherSettings()  # type: ignore[call-arg]
-    confidence: ConfidenceSettings = ConfidenceSettings()  # type: ignore[call-arg]
-    unlearning: UnlearningSettings = UnlearningSettings()  # type: ignore[call-arg]
-    evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
+    reference: ReferenceSettings = ReferenceSettings()
+    fisher: FisherSettings = FisherSettings()
+    confidence: ConfidenceSettings = ConfidenceSettings()
+    unlearning: UnlearningSettings = UnlearningSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="One fine-tune of each kind per seed.")
 
     @model_validator(mode="after")

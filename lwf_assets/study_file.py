@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,22 +27,26 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     loader.flatten_mapping(node)
     seen: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
-        seen[key] = loader.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+        seen[key] = loader.construct_object(value_node, deep=True)
     return seen
 
 
+def _replacement(loader: _Loader, node: yaml.MappingNode) -> _Replace:
+    return _Replace(_mapping(loader, node))
+
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_constructor("!replace", lambda loader, node: _Replace(_mapping(loader, node)))
+_Loader.add_constructor("!replace", _replacement)
 
 
 def load_study(path: str | Path) -> Study:
     """The study in the file `path`.
 
-    `extends: other.yaml` (relative to the file) inherits: mappings are merged key by key, everything else is replaced; a
-    mapping tagged `!replace` takes the inherited one's place. Paths are relative to the file that writes them.
+    `extends: other.yaml` (relative to the file) inherits: mappings are merged key by key, everything else is replaced;
+    a mapping tagged `!replace` takes the inherited one's place. Paths are relative to the file that writes them.
 
     Raises:
         LwfError: unreadable file, bad YAML, unknown or out-of-range key; the message names file and key.
@@ -94,14 +99,17 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         inherited = merged.get(key)
-        # A source of another kind shares no keys with the inherited one: merging them would only mix the two.
-        other_kind = key == "source" and isinstance(value, dict) and isinstance(inherited, dict)
-        other_kind = other_kind and "kind" in value and value["kind"] != inherited.get("kind")
-        if isinstance(value, dict) and isinstance(inherited, dict) and not isinstance(value, _Replace) and not other_kind:
+        if isinstance(value, dict) and isinstance(inherited, dict) and _extends(value, inherited):
             merged[key] = _merged(inherited, value)
         else:
             merged[key] = value
     return merged
+
+
+def _extends(value: Mapping[str, Any], inherited: Mapping[str, Any]) -> bool:
+    """Whether a mapping adds to the inherited one. A source of another kind does not: they share no keys."""
+    same_kind = value.get("kind", inherited.get("kind")) == inherited.get("kind")
+    return same_kind and not isinstance(value, _Replace)
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
@@ -175,6 +183,6 @@ def _keys_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
 
 def _keys_of_kind(models: list[type[BaseModel]], kind: int | str) -> list[str]:
     for model in models:
-        if kind in getattr(model.model_fields.get("kind"), "annotation", type(None)).__args__:
+        if kind in typing.get_args(model.model_fields["kind"].annotation):
             return list(model.model_fields)
     return []

@@ -1,4 +1,5 @@
-"""Asset test_data: what the learning task is measured on, apart from learning_data so that a new test set retrains nothing."""
+"""Asset test_data: what the learning task is measured on, apart from learning_data so that a new test set retrains
+nothing."""
 
 from __future__ import annotations
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 def load_model(path: Path) -> PreTrainedModel:
-    """The causal language model in the directory `path`, in the type it was stored in, on the best device, in eval mode."""
+    """The causal language model in the directory `path`, in the type it was stored in, on the best device, in eval
+    mode."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(path, dtype="auto", local_files_only=True)
-    return model.to(best_device()).eval()  # type: ignore[no-any-return]
+    return model.to(best_device()).eval()
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -29,7 +30,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:

@@ -33,8 +33,8 @@ def generate(
     """A response to each of `prompts`, as token ids, with its end token where it came to an end.
 
     Prompts of like length share a batch, longest first. Each batch's draws follow from (`seed`, batch) alone and its
-    responses are written to `shards` as soon as they are there, so that a killed run goes on where it stopped and ends with
-    the same responses.
+    responses are written to `shards` as soon as they are there, so that a killed run goes on where it stopped and ends
+    with the same responses.
 
     Args:
         model: a causal language model in eval mode.

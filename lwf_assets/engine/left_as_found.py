@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch.nn import Parameter
 
 
 @contextmanager
-def left_as_found(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+def left_as_found(model: nn.Module) -> Iterator[dict[str, Parameter]]:
     """The model in evaluation mode with every parameter differentiable, for the length of the block.
 
     Yields the parameters by name, tied ones once. Afterwards, also after an exception, each module's mode and each

@@ -1,7 +1,7 @@
 """The gradient of each sample's loss, handed to a reduction parameter by parameter.
 
-Both the Fisher diagonal and the confidence terms are sums over the elements of per-sample gradients that never need to be
-kept. They give this module a `Reduction` and get called once per sample and parameter.
+Both the Fisher diagonal and the confidence terms are sums over the elements of per-sample gradients that never need to
+be kept. They give this module a `Reduction` and get called once per sample and parameter.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def reduce_per_sample_gradients(
 ) -> list[float]:
     """Feed every sample's gradient to `reduction`; give back each sample's loss, in nats.
 
-    A tied parameter is one parameter: its gradient is the sum over its uses. A parameter that a sample does not reach (an
-    idle expert) has gradient zero and is not passed on. `batch_size` bounds how many samples are in memory at once and
-    never changes a result: samples are differentiated one by one, which is right for every architecture.
+    A tied parameter is one parameter: its gradient is the sum over its uses. A parameter that a sample does not reach
+    (an idle expert) has gradient zero and is not passed on. `batch_size` bounds how many samples are in memory at once
+    and never changes a result: samples are differentiated one by one, which is right for every architecture.
     """
     losses = [0.0] * len(samples)
     with left_as_found(model) as parameters:

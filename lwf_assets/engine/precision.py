@@ -19,7 +19,7 @@ def use_bfloat16(autocast: Literal["auto", "bfloat16", "off"], device: torch.dev
     if autocast != "auto":
         return autocast == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and _cpu_multiplies_bfloat16()
 
 

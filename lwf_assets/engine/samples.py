@@ -60,7 +60,8 @@ def collate(samples: Sequence[Sample], *, pad_id: int = 0) -> Batch:
 
 
 def batches_by_length(samples: Sequence[Sample], batch_size: int) -> Iterator[list[int]]:
-    """Indices of samples of like length, longest first: little padding, and the largest batch shows at once if it fits."""
+    """Indices of samples of like length, longest first: little padding, and the largest batch shows at once if it
+    fits."""
     order = sorted(range(len(samples)), key=lambda index: (-len(samples[index]), index))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
@@ -96,8 +97,8 @@ class Context:
             return prompt_ids
         if not self.truncate_prompts or keep < 1:
             raise LwfError(
-                f"row {row_id!r}: its prompt has {len(prompt_ids)} tokens and {room} more must follow, but the context is "
-                f"{self.max_length}; shorten the prompt, raise model.max_length, or set model.truncate_prompts: true"
+                f"row {row_id!r}: its prompt has {len(prompt_ids)} tokens and {room} more must follow, but the context "
+                f"is {self.max_length}; shorten the prompt, raise model.max_length, or set model.truncate_prompts: true"
             )
         return prompt_ids[-keep:]
 
@@ -112,8 +113,8 @@ def encode_sample(
 ) -> Sample:
     """The sample that teaches `target` after `prompt`: joined by one space, ended by the end-of-sequence token.
 
-    Prompt and target are tokenised together and split where the prompt alone ends, as lm-evaluation-harness does it, so that
-    the target's tokens are those that the model would generate.
+    Prompt and target are tokenised together and split where the prompt alone ends, as lm-evaluation-harness does it, so
+    that the target's tokens are those that the model would generate.
     """
     prompt_ids = encode_prompt(tokenizer, prompt)
     whole = encode_prompt(tokenizer, f"{prompt} {target}")

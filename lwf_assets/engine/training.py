@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lwf_assets.engine.precision import use_bfloat16
 from lwf_assets.engine.samples import Sample, collate
@@ -98,10 +98,11 @@ def fine_tune(
     trainer = _FineTuner(
         model=model,
         args=arguments,
-        train_dataset=list(samples),  # type: ignore[arg-type]
+        train_dataset=list(samples),
         data_collator=_Collator(pad_id),
         callbacks=[_Watch(progress, label), *callbacks, _MarkWhole()],
     )
+    trainer.remove_callback(PrinterCallback)  # stdout belongs to the caller
     trainer.train(resume_from_checkpoint=newest_whole_checkpoint(folder))
     points = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [
@@ -157,9 +158,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self.progress.begin(self.label, state.max_steps)
         self.progress.advance(state.global_step)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.progress.advance()
         if state.global_step >= state.max_steps:
             control.should_save = False  # the caller saves the finished model; a last checkpoint serves nobody

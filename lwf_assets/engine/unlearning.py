@@ -46,8 +46,9 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         Trainer(..., callbacks=[PeriodicUnlearning(samples)])
 
     The ascent has an optimizer of its own. Scaling the ascent's loss would do nothing under Adam, whose updates are
-    scale-free, and ascending through the learner's optimizer would spoil the learner's moments; so the forgetting rate is the
-    learning rate of a second optimizer. It follows the learner's schedule: at half the learner's peak rate, half of it.
+    scale-free, and ascending through the learner's optimizer would spoil the learner's moments; so the forgetting rate
+    is the learning rate of a second optimizer. It follows the learner's schedule: at half the learner's peak rate, half
+    of it.
 
     Which samples a step takes follows from (`seed`, step) alone, and the optimizer's state and the ledger go into every
     checkpoint of the Trainer: a resumed run equals an uninterrupted one.
@@ -216,7 +217,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         try:
-            (-loss).backward()
+            torch.autograd.backward(-loss)
             torch.nn.utils.clip_grad_norm_(
                 [p for group in self._optimizer.param_groups for p in group["params"]], self.max_gradient_norm
             )
