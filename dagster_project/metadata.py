@@ -99,7 +99,7 @@ def _scored_plot(folder: Path) -> bytes:
 
     rows = read_rows(folder / FILE)
     figure = plots.confidence_histogram(
-        [row["forgetting_confidence"] for row in rows], [row["selected"] for row in rows]
+        [row["forgetting_confidence"] for row in rows], [row["selected"] for row in rows], constant=rows[0]["constant"]
     )
     return plots.to_png(figure, max_bytes=PLOT_BYTES)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lwf_assets.graph import Cell
@@ -42,6 +44,25 @@ def _version_of(client: MlflowClient, name: str, checkpoint: Artifact) -> str | 
     return None
 
 
+@contextlib.contextmanager
+def _fluent_interface_at(uri: str) -> Iterator[None]:
+    """MLflow's global interface pointed at `uri`, and back: it also writes the address into the environment, where the
+    next study of this process would find it."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_registry_uri("")
+        mlflow.set_tracking_uri(before or "")
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 def _log_model(uri: str, run_id: str, study: Study, name: str, checkpoint: Artifact) -> str:
     # The fluent interface: the transformers flavor can be logged through no other.
     import mlflow
@@ -52,9 +73,8 @@ def _log_model(uri: str, run_id: str, study: Study, name: str, checkpoint: Artif
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 
     folder = seed_folder(checkpoint.path, study.seeds[0])
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    with mlflow.start_run(run_id=run_id), contextlib.redirect_stderr(io.StringIO()):  # it chats on stderr
+    quiet = contextlib.redirect_stderr(io.StringIO())  # it chats there
+    with _fluent_interface_at(uri), mlflow.start_run(run_id=run_id), quiet:
         logged = mlflow.transformers.log_model(
             # A path would do, but MLflow 3.17 cannot read one with transformers 5.
             {"model": load_model(folder).cpu(), "tokenizer": load_tokenizer(folder)},

@@ -198,7 +198,7 @@ def _setting_changes(prefix: str, before: Any, after: Any) -> list[str]:
             for key in keys
             for change in _setting_changes(f"{prefix}.{key}" if prefix else key, before.get(key), after.get(key))
         ]
-    if before == after:
+    if type(before) is type(after) and before == after:  # to Python 1 is 1.0 and True; to a recipe it is not
         return []
     return [f"{prefix}: {_short(before)} -> {_short(after)}"]
 

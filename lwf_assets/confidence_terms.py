@@ -57,22 +57,28 @@ class _Terms:
 
     def __init__(self, count: int, fisher: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         self.fisher = fisher
-        self.fisher_delta = {name: value * delta[name] for name, value in fisher.items()}
+        self.delta = delta
         self.linear = np.zeros(count)
         self.quadratic = np.zeros(count)
         self.squared_norm = np.zeros(count)
 
     def add(self, index: int, name: str, gradient: Tensor) -> None:
         gradient = gradient.float()
-        square = gradient * gradient
-        self.linear[index] += _total(self.fisher_delta[name] * gradient)
-        self.quadratic[index] += 0.5 * _total(self.fisher[name] * square)
-        self.squared_norm[index] += _total(square)
+        weighted = self.fisher[name] * gradient
+        self.linear[index] += inner_product(self.delta[name], weighted)
+        self.quadratic[index] += 0.5 * inner_product(gradient, weighted)
+        self.squared_norm[index] += inner_product(gradient, gradient)
 
 
-def _total(values: Tensor) -> float:
-    """Sum in fp64: the linear term is a small difference of large sums."""
-    return values.sum(dtype=torch.float64).item()
+BLOCK = 16_384
+"""Elements whose products are added up in fp32, and which fit into a core's cache."""
+
+
+def inner_product(first: Tensor, second: Tensor) -> float:
+    """Sum of products, block by block in fp32 and over the blocks in fp64: the linear term is a small difference of large
+    sums. (fp64 throughout takes eight times as long on a CPU and is no more exact than the fp32 gradients.)"""
+    pairs = zip(first.reshape(-1).split(BLOCK), second.reshape(-1).split(BLOCK), strict=True)
+    return torch.stack([torch.dot(a, b) for a, b in pairs]).sum(dtype=torch.float64).item()
 
 
 def confidence_terms(
@@ -111,7 +117,7 @@ def confidence_terms(
         model, samples, terms, loss_reduction=reduction, batch_size=batch_size, progress=progress
     )
     return ConfidenceTerms(
-        constant=0.5 * sum(_total(value * deltas[name]) for name, value in terms.fisher_delta.items()),
+        constant=0.5 * sum(inner_product(value * deltas[name], deltas[name]) for name, value in on_device.items()),
         linear=terms.linear,
         quadratic=terms.quadratic,
         gradient_norm=np.sqrt(terms.squared_norm),
@@ -176,7 +182,7 @@ def materialize(work: Work) -> dict[str, Any]:
         "linear_spread": float(terms.linear.std()),
         "quadratic_mean": float(terms.quadratic.mean()),
         "quadratic_spread": float(terms.quadratic.std()),
-        "distance_to_optimum": float(np.sqrt(sum(_total(d * d) for d in delta.values()))),
+        "distance_to_optimum": float(np.sqrt(sum(inner_product(d, d) for d in delta.values()))),
     }
 
 

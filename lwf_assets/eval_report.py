@@ -250,7 +250,7 @@ def _figures(model: str, by_seed: Mapping[int | None, _Evaluated], scored: Seque
         name: bootstrap_interval(_mean_over_seeds([[i[name] for i in r.items] for r in by_seed.values()]))
         for name in names
     }
-    for name in first.aggregates.keys() - measures.keys() - {"invalid_share"}:
+    for name in sorted(first.aggregates.keys() - measures.keys() - {"invalid_share"}):
         # A measure of the whole test set, such as macro-F1, has no value per item to draw an interval from.
         mean = sum(result.aggregates[name] for result in by_seed.values()) / len(by_seed)
         measures[name] = Interval(mean, math.nan, math.nan)

@@ -54,9 +54,11 @@ _CHOSEN, _NOT_CHOSEN = "chosen for unlearning", "not chosen"
 
 
 def loss_curves(curves: Sequence[Curve]) -> Figure:
-    """Training loss by learning step; labels "reference" and "lwf"."""
+    """Training loss by learning step: "reference" and "lwf" in their colours, any other label as it is."""
     figure, (axes,) = new_figure("learning step", "training loss (nats per token)")
-    _draw_curves(axes, curves, {name: (MODEL_NAMES[name], MODEL_COLOURS[name]) for name in ("reference", "lwf")})
+    looks = {name: (MODEL_NAMES[name], MODEL_COLOURS[name]) for name in ("reference", "lwf")}
+    others = {curve.label: (curve.label, INK) for curve in curves if curve.label not in looks}
+    _draw_curves(axes, curves, looks | others)
     return figure
 
 
@@ -76,7 +78,6 @@ def confidence_histogram(
     `threshold` is the FC where the choice ends; None where FC did not decide it. `constant`, the term that all samples
     share, is taken off, for it can be so large that the axis shows nothing else.
     """
-    import numpy as np
     from matplotlib.ticker import MaxNLocator
 
     pairs = [(value - constant, flag) for value, flag in zip(confidence, selected, strict=True) if math.isfinite(value)]
@@ -88,12 +89,12 @@ def confidence_histogram(
         say_empty(axes)
         return figure
     groups = [[value / scale for value, flag in pairs if flag is wanted] for wanted in (False, True)]
-    bins = min(30, max(6, math.ceil(1.5 * math.sqrt(len(pairs)))))
-    edges = np.histogram_bin_edges([*groups[0], *groups[1]], bins=bins)
-    names = (_NOT_CHOSEN, _CHOSEN)
-    axes.hist(groups, bins=edges.tolist(), stacked=True, color=[KEPT, FORGOTTEN], label=list(names), rwidth=0.9)
-    if threshold is not None and math.isfinite(threshold):
-        axes.axvline((threshold - constant) / scale, color=INK, linewidth=1, linestyle="--", label="threshold")
+    place = None if threshold is None or not math.isfinite(threshold) else (threshold - constant) / scale
+    edges = _bin_edges([*groups[0], *groups[1]], place)
+    names = [_NOT_CHOSEN, _CHOSEN]
+    axes.hist(groups, bins=edges, stacked=True, color=[KEPT, FORGOTTEN], label=names, rwidth=0.9)
+    if place is not None:
+        axes.axvline(place, color=INK, linewidth=1, linestyle="--", label="threshold")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     legend(axes)
     return figure
@@ -105,7 +106,7 @@ def terms_scatter(linear: Sequence[float], quadratic: Sequence[float], selected:
     exponent = common_exponent(value for point in points for value in point[:2])
     scale = 10.0**exponent
     unit = unit_of(exponent)
-    figure, (axes,) = new_figure(f"linear term's part of FC{unit}", f"quadratic term's part of FC{unit}")
+    figure, (axes,) = new_figure(f"linear part of FC{unit}", f"quadratic part of FC{unit}")
     if not points:
         say_empty(axes)
         return figure
@@ -160,6 +161,7 @@ def fisher_by_layer(means: Mapping[str, float]) -> Figure:
         say_empty(axes)
         return figure
     last = max((layer for points in kinds.values() for layer, _ in points), default=-1)
+    gap = max(1, round((last + 1) / 12))
     used: dict[str, int] = defaultdict(int)
     for kind, points in kinds.items():
         colour = _block_colour(kind)
@@ -169,10 +171,10 @@ def fisher_by_layer(means: Mapping[str, float]) -> Figure:
         steps, values = zip(*points, strict=True)
         axes.plot(steps, values, color=colour, marker=marker, markersize=4, linewidth=1, label=kind)
     for name, value in outside:
-        place = -1 if any(part in name for part in ("emb", "wte", "wpe")) else last + 1
+        place = -gap if any(part in name for part in ("emb", "wte", "wpe")) else last + gap
         axes.plot([place], [value], color=INK, marker="_", markersize=12, linestyle="none", label=name)
-    inner = sorted({*range(0, last + 1, max(1, math.ceil((last + 1) / 8)))})
-    axes.set_xticks([-1, *inner, last + 1], ["emb", *map(str, inner), "out"])
+    inner = range(0, last + 1, max(1, math.ceil((last + 1) / 6)))
+    axes.set_xticks([-gap, *inner, last + gap], ["emb", *map(str, inner), "out"])
     axes.set_yscale("log")
     figure.set_size_inches(7.2, 3.6)
     legend(axes, beside=True)
@@ -198,6 +200,21 @@ def model_comparison(models: Sequence[ModelFigures], measure: str) -> Figure:
     axes.set_ylim(len(found) - 0.5, -0.6)
     axes.grid(visible=False, axis="y")
     return figure
+
+
+def _bin_edges(values: Sequence[float], threshold: float | None) -> list[float]:
+    """Equal bins over the values; one of the edges is the threshold, so that no bar is half chosen."""
+    low, high = min(values), max(values)
+    bins = min(30, max(6, math.ceil(1.5 * math.sqrt(len(values)))))
+    width = (high - low) / bins
+    if width <= 1e-9 * max(abs(low), abs(high)):
+        # Equal, or too close for bins between them.
+        half = max(abs(low), 1.0) / 20
+        return [low - half, high + half]
+    start = low
+    if threshold is not None and low < threshold < high:
+        start += (threshold - low) % width - width
+    return [start + width * index for index in range(bins + (2 if start < low else 1))]
 
 
 def _draw_curves(axes: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[str, str]]) -> None:

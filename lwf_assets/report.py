@@ -13,7 +13,7 @@ MODELS = ("base", "reference", "lwf")
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval."""
+    """A mean with its 95 % interval over items, each of which counts with its mean over the seeds."""
 
     mean: float
     low: float
@@ -63,12 +63,12 @@ class ForgottenSample:
     """In D_U, the part that is unlearned."""
     nll: dict[str, float]
     times_unlearned: int
-    """Unlearning steps that this sample was in, added up over the seeds."""
+    """Unlearning steps that pushed this sample, added up over the seeds."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """What each model answers to one forgetting prompt."""
+    """What each model, of several seeds the first, answers to one forgetting prompt."""
 
     prompt: str
     responses: dict[str, str]

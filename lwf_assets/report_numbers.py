@@ -45,9 +45,9 @@ def significant(value: float, digits: int) -> str:
 
 
 def bounds(interval: Interval, *, signed: bool = False) -> str:
-    """The interval without its mean: "0.41 to 0.55"; "n/a" where there is none."""
+    """The interval without its mean: "0.41 to 0.55", or "no interval"."""
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
-        return MISSING
+        return "no interval"
     places = decimals(interval)
     return f"{fixed(interval.low, places, signed=signed)} to {fixed(interval.high, places, signed=signed)}"
 

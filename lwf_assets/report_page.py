@@ -43,7 +43,7 @@ def cell_page(report: CellReport) -> str:
     return template.render(
         report=report,
         outcome=outcome(report),
-        caution=caution(report.difference.seeds),
+        caution=caution({report.difference.seeds}),
         measures=list(measures),
         seeds={figures.model: figures.seeds for figures in report.models},
         result_plots=_result_plots(report),
@@ -67,7 +67,7 @@ def leaderboard_page(study: str, rows: Sequence[LeaderboardRow]) -> str:
         study=study,
         rows=rows,
         outcome=leaderboard_outcome(rows),
-        caution=caution(min((row.seeds for row in rows), default=0)),
+        caution=caution({row.seeds for row in rows}),
         learning_tasks=learning_tasks,
         forgetting_tasks=columns,
         cells={(row.learning_task, row.forgetting_task): row for row in rows},
@@ -137,7 +137,7 @@ def _result_plots(report: CellReport) -> list[_Plot]:
         _plot(
             "samples",
             "The model's own samples",
-            f"Faint: single samples, at most {plots.SAMPLES_DRAWN}. Bold: mean over all. Higher: less likely to the model.",
+            f"Faint: single samples, at most {plots.SAMPLES_DRAWN}. Bold: mean over all. Higher is less likely.",
             plots.nll_before_after(report.samples),
         ),
     ]
@@ -165,13 +165,13 @@ def _plot(name: str, title: str, caption: str, figure: Figure) -> _Plot:
 
 
 def _threshold(samples: Sequence[ForgottenSample]) -> float | None:
-    """The FC where the choice ends; None where FC did not decide it, as in a random choice, or nothing was left out."""
+    """The FC half-way between chosen and not; None where FC did not decide it, or all were chosen."""
     chosen = [s.forgetting_confidence for s in samples if s.selected and math.isfinite(s.forgetting_confidence)]
     kept = [s.forgetting_confidence for s in samples if not s.selected and math.isfinite(s.forgetting_confidence)]
     if chosen and kept and min(chosen) >= max(kept):
-        return min(chosen)
+        return (min(chosen) + max(kept)) / 2
     if chosen and kept and max(chosen) <= min(kept):
-        return max(chosen)
+        return (max(chosen) + min(kept)) / 2
     return None
 
 

@@ -10,6 +10,7 @@ from lwf_assets.report_numbers import bounds, decimals, fixed, mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from lwf_assets.report import CellReport, Interval, LeaderboardRow
 
@@ -81,13 +82,19 @@ def outcome(report: CellReport) -> str:
     return f"{found}: the interval lies {side} zero, so in this run LWF did {grade} than the reference."
 
 
-def caution(seeds: int) -> str | None:
-    """What to beware of with so few seeds; None with two or more, or where there is nothing to beware of."""
-    if seeds != 1:
+def caution(seeds: AbstractSet[int]) -> str | None:
+    """What the intervals do not cover, for cells with these numbers of seeds; None without any cell."""
+    if not seeds:
         return None
+    if seeds == {1}:
+        return (
+            "Caution: with one seed the intervals are over test items only. They do not cover how far another seed "
+            "of the same training would differ."
+        )
+    over = f"the {max(seeds)} seeds" if len(seeds) == 1 else "its cell's seeds"
     return (
-        "Caution: with one seed the intervals are over test items only. They do not cover how far another seed of the "
-        "same training would differ."
+        f"The intervals are over test items, each averaged over {over}. They do not cover how far further seeds would "
+        "differ."
     )
 
 

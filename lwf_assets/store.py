@@ -185,7 +185,7 @@ class Store:
             return None
         manifest = Manifest.read(entry)
         path = self.folder(asset, partition) / manifest.version
-        whole = all((path / file.path).is_file() for file in manifest.files)
+        whole = path.is_dir() and all((path / file.path).is_file() for file in manifest.files)
         return Artifact(path, manifest) if whole else None
 
     def current(self, asset: str, partition: Partition) -> Artifact | None:
@@ -242,21 +242,30 @@ class Store:
         folder = self.folder(manifest.asset, partition)
         target = folder / manifest.version
         _write_synced(draft / MANIFEST, manifest.to_json())
-        for entry in manifest.files:
-            _fsync(draft / entry.path)
+        for path in (*draft.rglob("*"), draft):
+            _fsync(path)
         try:
             os.rename(draft, target)
         except OSError:
+            if not target.exists():
+                raise
             # A folder of that name holds the same contents, unless somebody damaged it: then the draft replaces it.
             if not _matches(target, manifest):
-                damaged = Path(tempfile.mkdtemp(prefix=".draft-damaged-", dir=folder))
-                os.rename(target, damaged / "artifact")
-                os.rename(draft, target)
-                shutil.rmtree(damaged, ignore_errors=True)
+                _replace_folder(target, draft)
         _fsync(folder)
         (folder / "recipes").mkdir(exist_ok=True)
         _write_atomically(folder / "recipes" / f"{manifest.recipe}.json", manifest.to_json())
         return Artifact(target, manifest)
+
+
+def _replace_folder(target: Path, draft: Path) -> None:
+    """Put `draft` where `target` is. What was there goes first below the draft's name, as whoever cleans up expects."""
+    damaged = Path(tempfile.mkdtemp(prefix=f"{draft.name}-damaged-", dir=target.parent))
+    try:
+        os.rename(target, damaged / "artifact")
+        os.rename(draft, target)
+    finally:
+        shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _matches(folder: Path, manifest: Manifest) -> bool:
@@ -267,8 +276,13 @@ def _matches(folder: Path, manifest: Manifest) -> bool:
 def _write_atomically(path: Path, text: str) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(descriptor)
-    _write_synced(Path(name), text)
-    os.replace(name, path)
+    unfinished = Path(name)
+    try:
+        unfinished.chmod(0o644)
+        _write_synced(unfinished, text)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     _fsync(path.parent)
 
 

@@ -95,11 +95,17 @@ def _generate_batch(
         eos_token_id=list(end_ids),
         **({"do_sample": False} | sampling),
     )
-    output = model.generate(
-        input_ids=input_ids.to(model.device),
-        attention_mask=attention_mask.to(model.device),
-        generation_config=config,
-    )
+    # What `config` leaves open, transformers takes from the settings published with the model: repetition penalties and
+    # the like, which are not its own distribution either.
+    published, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        output = model.generate(
+            input_ids=input_ids.to(model.device),
+            attention_mask=attention_mask.to(model.device),
+            generation_config=config,
+        )
+    finally:
+        model.generation_config = published
     return [_up_to_end(row, end_ids) for row in output[:, longest:].tolist()]
 
 

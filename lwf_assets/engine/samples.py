@@ -28,6 +28,8 @@ class Sample:
     def __post_init__(self) -> None:
         if not self.response_ids:
             raise ValueError("a sample needs at least one response token: without one it has no loss")
+        if len(self) == 1:
+            raise ValueError("a sample of one token has no loss: nothing stands before it to predict it from")
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.response_ids)

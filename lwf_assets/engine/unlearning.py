@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lwf_assets.engine.left_as_found import in_evaluation_mode
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.samples import Sample, collate
 from lwf_assets.errors import LwfError
@@ -190,15 +191,23 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         )
         batch = collate([self.samples[index] for index in chosen], pad_id=self.pad_id).to(model.device)
         autocast = partial(torch.autocast, model.device.type, torch.bfloat16, enabled=bfloat16)
-        with autocast():
-            before = sample_losses(model, batch)
-        pushed = before.detach() < self.per_sample_cap
-        after = before
-        if pushed.any():
-            self._ascend(model, before[pushed].sum() / len(chosen), rate)
-            # A context of its own: autocast keeps the weights that it has cast until its context ends.
-            with torch.no_grad(), autocast():
-                after = sample_losses(model, batch)
+        # Without dropout: both figures are the model's and not a draw's, and the learner's own draws stay as they were.
+        with in_evaluation_mode(model):
+            with autocast():
+                before = sample_losses(model, batch)
+            if not torch.isfinite(before).all():
+                raise LwfError(
+                    f"the unlearning loss became {before.sum().item()} at step {step}; lower "
+                    f"unlearning.forgetting_rate ({self.forgetting_rate}) or unlearning.per_sample_cap "
+                    f"({self.per_sample_cap})"
+                )
+            pushed = before.detach() < self.per_sample_cap
+            after = before
+            if pushed.any():
+                self._ascend(before[pushed].sum() / len(chosen), rate)
+                # A context of its own: autocast keeps the weights that it has cast until its context ends.
+                with torch.no_grad(), autocast():
+                    after = sample_losses(model, batch)
         entries = [
             LedgerEntry(step, self.sample_ids[index], *figures)
             for index, *figures in zip(chosen, before.tolist(), after.tolist(), pushed.tolist(), strict=True)
@@ -207,13 +216,8 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         if self.on_unlearn is not None:
             self.on_unlearn(step, entries)
 
-    def _ascend(self, model: PreTrainedModel, loss: Tensor, rate: float) -> None:
+    def _ascend(self, loss: Tensor, rate: float) -> None:
         assert self._optimizer is not None
-        if not torch.isfinite(loss):
-            raise LwfError(
-                f"the unlearning loss became {loss.item()}; lower unlearning.forgetting_rate ({self.forgetting_rate}) "
-                f"or unlearning.per_sample_cap ({self.per_sample_cap})"
-            )
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         try:

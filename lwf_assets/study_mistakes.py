@@ -1,0 +1,149 @@
+"""Words for what is wrong in a study file: each mistake under the dotted key that the person wrote.
+
+pydantic names its own machinery: the arm of a union, the key of a mapping, Python's types. Here its complaints are
+followed through the settings classes and said again in the terms of the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from lwf_assets.study import Study
+
+_NAME = "must begin with a letter or digit and have only letters, digits, `_`, `.` and `-` in it"
+_WORDS = {
+    "model_type": "must be a mapping of keys",
+    "model_attributes_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "path_type": "must be a path",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_pattern_mismatch": _NAME,
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "finite_number": "must be a finite number",
+}
+
+
+def explain(error: ValidationError) -> str:
+    """All mistakes in one line, each with its key and, where it can be told, what would be right."""
+    told: dict[str, dict[str, str]] = {}  # by key, what is wrong with which value
+    for problem in error.errors():
+        key, message, value = _explained(problem)
+        told.setdefault(key, {})[message] = value
+    # A list with a bad item is also reported as too short: the item's own complaint says it better.
+    keys = [key for key in told if not any(other.startswith(f"{key}.") for other in told)]
+    return "; ".join(_sentence(key, told[key]) for key in keys)
+
+
+def _sentence(key: str, told: dict[str, str]) -> str:
+    # Several complaints under one key are the arms of a union, of which one must fit.
+    sentence = " or ".join(told) + next(iter(told.values()))
+    return f"`{key}`: {sentence}" if key else sentence
+
+
+def _explained(problem: ErrorDetails) -> tuple[str, str, str]:
+    """The key, what is wrong with it, and the value that stands there, in words."""
+    location, kind, context = problem["loc"], problem["type"], problem.get("ctx", {})
+    key, reached = _followed(location)
+    got = "" if isinstance(problem["input"], dict | BaseModel) else f", got {_clipped(problem['input'])}"
+    match kind:
+        case "missing":
+            return key, "missing; it must be given", ""
+        case "extra_forbidden":
+            _, section = _followed(location[:-1])
+            return key, f"unknown key{_nearest(str(location[-1]), _keys(section))}", ""
+        case "union_tag_not_found":
+            return f"{key}.kind", f"missing; give one of {', '.join(_kinds(reached))}", ""
+        case "union_tag_invalid":
+            tag = str(context["tag"])
+            return f"{key}.kind", f"there is no kind {tag!r}{_nearest(tag, _kinds(reached))}", ""
+        case "string_pattern_mismatch" if location[-1] == "[key]":
+            return key, f"the name {_NAME}", ""
+        case "value_error":
+            return _with_key_of_message(key, problem["msg"].removeprefix("Value error, "), _keys(reached), got)
+        case "literal_error":
+            return key, f"must be {context['expected']}", got
+    words = _WORDS.get(kind) or problem["msg"].replace("Input should be", "must be")
+    return key, words, ", but nothing stands there" if problem["input"] is None else got
+
+
+def _with_key_of_message(key: str, message: str, known: list[str], got: str) -> tuple[str, str, str]:
+    """Settings that look at several keys begin their complaint with the one at fault: it goes behind the dots."""
+    named = re.match(r"([a-z_]+)((?:\.[a-z_]+)*): ", message)
+    if named and named[1] in known:
+        return ".".join(filter(None, [key, named[1] + named[2]])), message[named.end() :], ""
+    return key, message, got
+
+
+def _followed(location: tuple[int | str, ...]) -> tuple[str, Any]:
+    """The dotted key of pydantic's `location`, and the type that stands there (None where it cannot be told)."""
+    key: list[str] = []
+    at: Any = Study
+    for part in location:
+        if part == "[key]":
+            continue
+        at = _without_none(at)
+        arms = _arms(at)
+        if arms and all(isinstance(arm, type) and issubclass(arm, BaseModel) for arm in arms):
+            at = next((arm for arm in arms if part in _kind_of(arm)), None)
+        elif arms:  # the arm that pydantic tried, such as `list[str]`
+            at = None
+        else:
+            key.append(str(part))
+            at = _below(at, part)
+    return ".".join(key), _without_none(at)
+
+
+def _below(at: Any, part: int | str) -> Any:
+    if isinstance(at, type) and issubclass(at, BaseModel):
+        field = at.model_fields.get(str(part))
+        return field.annotation if field else None
+    arguments = typing.get_args(at)
+    return arguments[-1] if typing.get_origin(at) is dict else None
+
+
+def _without_none(at: Any) -> Any:
+    arms = [arm for arm in _arms(at) if arm is not types.NoneType]
+    return arms[0] if len(arms) == 1 else at
+
+
+def _arms(at: Any) -> tuple[Any, ...]:
+    return typing.get_args(at) if typing.get_origin(at) in (typing.Union, types.UnionType) else ()
+
+
+def _kind_of(model: type[BaseModel]) -> tuple[Any, ...]:
+    return typing.get_args(model.model_fields["kind"].annotation)
+
+
+def _kinds(at: Any) -> list[str]:
+    return [kind for arm in _arms(at) for kind in _kind_of(arm)]
+
+
+def _keys(at: Any) -> list[str]:
+    return list(at.model_fields) if isinstance(at, type) and issubclass(at, BaseModel) else []
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(known)}" if known else ""
+
+
+def _clipped(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,158 @@
+"""The slow, obvious versions: tiny models of many architectures, and losses and gradients one sample at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    GemmaConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MixtralConfig,
+    OPTConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
+
+from lwf_assets.engine.samples import Sample
+
+VOCABULARY = 61
+_SIZES = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 96,
+}
+_SPECIAL = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+
+ARCHITECTURES = ("llama", "gpt2", "gpt_neox", "qwen2", "gemma", "opt", "mixtral")
+
+
+def _config(architecture: str) -> PreTrainedConfig:
+    match architecture:
+        case "llama":
+            return LlamaConfig(**_SIZES, **_SPECIAL)
+        case "gpt2":
+            return GPT2Config(n_embd=16, n_layer=2, n_head=4, n_positions=96, **_SPECIAL)
+        case "gpt_neox":
+            return GPTNeoXConfig(**{key: size for key, size in _SIZES.items() if "key_value" not in key}, **_SPECIAL)
+        case "qwen2":
+            return Qwen2Config(**_SIZES, **_SPECIAL)
+        case "gemma":
+            return GemmaConfig(**_SIZES, head_dim=4, **_SPECIAL)
+        case "opt":
+            return OPTConfig(
+                hidden_size=16,
+                word_embed_proj_dim=16,
+                ffn_dim=24,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=96,
+                **_SPECIAL | {"pad_token_id": 1},
+            )
+        case "mixtral":
+            return MixtralConfig(**_SIZES, num_local_experts=4, num_experts_per_tok=2, **_SPECIAL)
+    raise ValueError(architecture)
+
+
+def tiny_model(architecture: str, *, tied: bool = True, seed: int = 0, spread: float = 0.1) -> PreTrainedModel:
+    """A random model in evaluation mode; `spread` is the weights' standard deviation, and biases are not zero."""
+    config = _config(architecture)
+    config.tie_word_embeddings = tied
+    config.initializer_range = spread
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=spread)
+    return model
+
+
+def samples_of_all_lengths(count: int = 6, *, seed: int = 0, vocabulary: int = VOCABULARY) -> list[Sample]:
+    """Prompts and responses between one token and forty, in no order; the first two are the extremes."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(length: int) -> list[int]:
+        return torch.randint(2, vocabulary, (length,), generator=generator).tolist()
+
+    lengths = [(1, 1), (40, 1), (1, 40), (3, 17), (25, 2), (9, 9), (2, 1), (12, 30)]
+    return [Sample(ids(prompt), ids(response)) for prompt, response in lengths[:count]]
+
+
+def loss_by_hand(model: nn.Module, sample: Sample, reduction: str = "mean") -> Tensor:
+    """One unpadded row; the response tokens' negative log-probabilities picked out one at a time."""
+    row = sample.prompt_ids + sample.response_ids
+    logits = model(input_ids=torch.tensor([row]), use_cache=False).logits[0]
+    logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+    losses = [
+        torch.logsumexp(logits[position - 1], dim=0) - logits[position - 1, row[position]]
+        for position in range(max(len(sample.prompt_ids), 1), len(row))
+    ]
+    total = torch.stack(losses).sum()
+    return total / len(losses) if reduction == "mean" else total
+
+
+def in_float64(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of the model in double precision and evaluation mode, nothing frozen."""
+    precise = copy.deepcopy(model).double().eval().requires_grad_(True)
+    precise.set_experts_implementation("eager")  # a loop over the experts: the grouped product takes no doubles
+    return precise
+
+
+def gradients_by_hand(model: PreTrainedModel, samples: Sequence[Sample], reduction: str) -> list[dict[str, Tensor]]:
+    """Each sample's gradient, from a backward pass of its own through a float64 copy of `model`."""
+    precise = in_float64(model)
+    gradients = []
+    for sample in samples:
+        precise.zero_grad(set_to_none=True)
+        loss_by_hand(precise, sample, reduction).backward()
+        gradients.append(
+            {
+                name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+                for name, parameter in precise.named_parameters()
+            }
+        )
+    return gradients
+
+
+def fisher_by_hand(gradients: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of the squares, not square of the mean."""
+    return {name: torch.stack([one[name] ** 2 for one in gradients]).mean(dim=0) for name in gradients[0]}
+
+
+def relative_error(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+    """The largest relative error of any tensor, in the L2 norm.
+
+    Some gradients are zero but for rounding (attention does not feel the bias of its keys): below 1e-8 of the largest
+    tensor's norm, an error is no error.
+    """
+    assert set(actual) == set(expected)
+    floor = 1e-8 * max(value.double().norm().item() for value in expected.values())
+    return max(
+        ((actual[name].double() - value.double()).norm() / max(value.double().norm().item(), floor)).item()
+        for name, value in expected.items()
+    )
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of every parameter."""
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def same_bits(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    """Whether all tensors are equal bit for bit."""
+    return set(first) == set(second) and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
+    """L2 norm of the difference of two sets of weights."""
+    return sum(((value.double() - second[name].double()) ** 2).sum().item() for name, value in first.items()) ** 0.5

@@ -1,0 +1,104 @@
+"""The command line, as its user runs it: each call a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from conftest import World
+
+
+def lwf(world: World, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "dagster_project.cli", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def json_of(done: subprocess.CompletedProcess[str]) -> Any:
+    """All of stdout is one JSON value."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_plan_lists_nothing_after_a_build_and_names_reasons_after_an_edit(built: World) -> None:
+    assert json_of(lwf(built, "plan", "--json"))["stale"] == []
+    built.values["confidence"] = {"selection_count": 2}
+    plan = json_of(lwf(built, "plan", "--json", "--cell", "teeth|sums"))
+    assert [(step["asset"], step["partition"]) for step in plan["stale"]] == [
+        ("scored_forget_set", "teeth|sums"),
+        ("lwf_checkpoint", "teeth|sums"),
+        ("eval_report", "teeth|sums"),
+    ]
+    assert "selection_count: none -> 2" in plan["stale"][0]["reasons"]
+    told = lwf(built, "plan")
+    assert "selection_count: none -> 2" in told.stdout
+    assert told.stderr == ""
+
+
+def test_build_of_one_cell_leaves_the_other_stale(built: World) -> None:
+    built.values["confidence"] = {"alpha": 0.5}
+    ran = json_of(lwf(built, "build", "--json", "--cell", "minds|sums"))["ran"]
+    assert [(step["asset"], step["partition"]) for step in ran] == [
+        ("scored_forget_set", "minds|sums"),
+        ("lwf_checkpoint", "minds|sums"),
+        ("eval_report", "minds|sums"),
+    ]
+    assert {step["partition"] for step in json_of(lwf(built, "plan", "--json"))["stale"]} == {"teeth|sums", None}
+
+
+def test_build_with_nothing_to_do_says_so_and_ends_with_the_reports(built: World) -> None:
+    done = lwf(built, "build")
+    assert done.returncode == 0
+    assert "Nothing to do: all 18 artifacts of tiny are fresh." in done.stderr
+    for row in ("base", "reference", "lwf"):
+        assert f"│ {row}" in done.stdout
+    for name in ("page", "checkpoint", "mlflow run"):
+        assert f"  {name}: " in done.stdout
+
+
+def test_report_as_json_names_page_checkpoint_and_run(built: World) -> None:
+    (report,) = json_of(lwf(built, "report", "--json", "--cell", "teeth|sums"))
+    assert report["forgetting_task"] == "teeth"
+    assert report["page"].endswith("report.html")
+    assert os.path.isfile(report["page"])
+    assert os.path.isfile(f"{report['checkpoint']}/seed-0/model.safetensors")
+    assert len(report["mlflow_run"]) == 32
+
+
+def test_report_before_a_build_says_what_to_do(built: World) -> None:
+    built.values["forgetting_tasks"]["stars"] = {"source": {"kind": "file", "prompts": "teeth.jsonl"}}
+    done = lwf(built, "report", "--cell", "stars|sums")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.strip() == "Error: eval_report[stars|sums] is not built yet; run `lwf build`"
+
+
+def test_sql_joins_views_across_partitions(built: World) -> None:
+    query = """
+        SELECT forgetting_task, count(*) AS n, bool_and(selected = (rank <= 3)) AS consistent
+        FROM scored_forget_set JOIN self_generated_corpus USING (id, forgetting_task)
+        GROUP BY ALL ORDER BY ALL
+    """
+    rows = json_of(lwf(built, "sql", query, "--json"))
+    assert rows == [
+        {"forgetting_task": "minds", "n": 6, "consistent": True},
+        {"forgetting_task": "teeth", "n": 6, "consistent": True},
+    ]
+
+
+def test_a_wrong_query_names_the_views(built: World) -> None:
+    done = lwf(built, "sql", "SELECT * FROM forgotten")
+    assert done.returncode == 1
+    assert "scored_forget_set" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["plan", "--nonsense"], ["build", "--cell"], ["sql"], ["nothing"]])
+def test_usage_errors_end_with_2(built: World, words: list[str]) -> None:
+    done = lwf(built, *words)
+    assert done.returncode == 2
+    assert done.stdout == ""
