@@ -26,6 +26,8 @@ from lwf_assets.study import Study
 INSTANCE_SETTINGS = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 """
 
 

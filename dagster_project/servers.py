@@ -19,7 +19,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell: Callable[[str], None]) -> None:
-    """Run both until Ctrl-C, or until one of them ends.
+    """Run both until Ctrl-C or a termination signal, or until one of them ends.
 
     Raises:
         LwfError: a port is taken, or a server ended by itself; its log is named.
@@ -39,6 +39,7 @@ def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell:
         STUDY_VARIABLE: str(study),
         "MLFLOW_TRACKING_URI": mlflow_address,
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background workers for what this project does not use
         "DO_NOT_TRACK": "1",
     }
     commands = {
@@ -52,6 +53,8 @@ def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell:
             *("--backend-store-uri", backend, "--default-artifact-root", artifacts),
         ]
     servers: dict[str, subprocess.Popen[bytes]] = {}
+    for stop in (signal.SIGINT, signal.SIGTERM):  # also where the shell has it ignored, as for jobs in the background
+        signal.signal(stop, signal.default_int_handler)
     try:
         for name, command in commands.items():
             with (home.root / f"{name}.log").open("wb") as log:

@@ -179,13 +179,18 @@ GOOD = '{"prompt": "1 + 1?", "answer": "2"}\n'
 TWICE = '{"id": "g", "prompt": "1 + 1?", "answer": "2"}\n' * 2
 
 
+def file_task(place: Place, train: str, content: bytes) -> dict[str, Any]:
+    """A task that learns from `content`, and is watched and scored on good rows."""
+    (place.folder / train).write_bytes(content)
+    (place.folder / "watched.jsonl").write_text(GOOD.replace("1?", "3?"))
+    (place.folder / "scored.jsonl").write_text(GOOD.replace("1?", "4?"))
+    return {"source": {"kind": "file", "train": train, "validation": "watched.jsonl", "test": "scored.jsonl"}}
+
+
 def with_bad_file(place: Place, case: str, content: bytes) -> tuple[Path, Path]:
     """A file to learn from, and a study that does."""
-    path = place.folder / f"{case}.jsonl"
-    path.write_bytes(content)
-    (place.folder / "good.jsonl").write_text(GOOD)
-    source = {"kind": "file", "train": path.name, "validation": "good.jsonl", "test": "good.jsonl"}
-    return path, place.write({"learning_tasks": {case: {"source": source}}}, case)
+    name = f"{case}.jsonl"
+    return place.folder / name, place.write({"learning_tasks": {case: file_task(place, name, content)}}, case)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +209,7 @@ def with_bad_file(place: Place, case: str, content: bytes) -> tuple[Path, Path]:
         ),
         ("twice", TWICE.encode(), ", line 2: id 'g' was used before, at {path}, line 1; every id must be unique"),
     ],
+    ids=["empty", "no-answer", "latin", "twice"],
 )
 def test_a_build_from_a_bad_file(
     case: str, content: bytes, expected: str, place: Place, build: Callable[[Path], Done]
@@ -227,9 +233,8 @@ def test_a_failed_build_in_a_process_of_its_own(place: Place) -> None:
 
 def long_task(place: Place) -> dict[str, Any]:
     """A task with a prompt of 400 tokens, for a context of 256."""
-    (place.folder / "long.jsonl").write_text(json.dumps({"id": "long", "prompt": "x" * 400, "answer": "2"}) + "\n")
-    (place.folder / "good.jsonl").write_text(GOOD)
-    return {"source": {"kind": "file", "train": "long.jsonl", "validation": "good.jsonl", "test": "good.jsonl"}}
+    row = {"id": "long", "prompt": "x" * 400, "answer": "2"}
+    return file_task(place, "long.jsonl", json.dumps(row).encode())
 
 
 def test_a_prompt_longer_than_the_context(place: Place, build: Callable[[Path], Done]) -> None:

@@ -101,6 +101,23 @@ def test_confidence_is_the_literal_formula(
     assert np.linalg.norm(computed - varying) <= 1e-4 * np.linalg.norm(varying)
 
 
+def test_equal_the_loop_for_large_tensors() -> None:
+    """Long sums in single precision would lose the linear term."""
+    model, samples = tiny_llama(hidden=200, layers=1), random_samples(2)
+    fisher, delta = _fisher_and_delta(model)
+    gradients = gradients_by_hand(model, samples, "sum")
+    terms = confidence_terms(model, samples, fisher=fisher, delta=delta, reduction="sum")
+    for found, weights in (
+        (terms.linear, {name: value.double() * delta[name].double() for name, value in fisher.items()}),
+        (2 * terms.quadratic, [{name: fisher[name].double() * g[name] for name in fisher} for g in gradients]),
+        (terms.gradient_norm**2, gradients),
+    ):
+        by_sample = weights if isinstance(weights, list) else [weights] * 2
+        assert _close(
+            found, [sum((w[n] * g[n]).sum().item() for n in g) for w, g in zip(by_sample, gradients, strict=True)]
+        )
+
+
 def test_results_are_in_the_order_of_the_samples() -> None:
     model, samples = tiny_llama(), random_samples(7)
     fisher, delta = _fisher_and_delta(model)
