@@ -141,6 +141,8 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
+            if failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError":
+                continue  # the check's own words stand above
             described = failure.user_failure_data.description if failure.user_failure_data else None
             reasons.append(f"{event.step_key}: {(described or str(failure.error_display_string)).strip()}")
     name = f"{batch.job} {batch.partition.key or ''}".strip()

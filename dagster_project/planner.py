@@ -205,7 +205,7 @@ def _setting_changes(prefix: str, before: Any, after: Any) -> list[str]:
 
 def _short(value: Any) -> str:
     text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:12]}.."
+    return text if len(text) <= 40 else f"{text[:16]}..{text[-8:]}"
 
 
 def _step_dict(step: Step) -> dict[str, Any]:

@@ -75,9 +75,9 @@ BLOCK = 16_384
 
 
 def inner_product(first: Tensor, second: Tensor) -> float:
-    """Sum of products, block by block in fp32 and over the blocks in fp64: the linear term is a small difference of large
-    sums. (fp64 throughout takes eight times as long on a CPU and is no more exact than the fp32 gradients.)"""
-    pairs = zip(first.reshape(-1).split(BLOCK), second.reshape(-1).split(BLOCK), strict=True)
+    """Sum of products, block by block in fp32 and over the blocks in fp64, for the linear term is a small difference of
+    large sums. (fp64 throughout takes eight times as long on a CPU and is no more exact than the fp32 gradients.)"""
+    pairs = zip(torch.split(first.reshape(-1), BLOCK), torch.split(second.reshape(-1), BLOCK), strict=True)
     return torch.stack([torch.dot(a, b) for a, b in pairs]).sum(dtype=torch.float64).item()
 
 

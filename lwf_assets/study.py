@@ -9,7 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from lwf_assets.tasks.settings import TaskSettings
 
@@ -34,6 +43,14 @@ class HubModel(Settings):
     revision: str = Field(
         min_length=1, description="Commit hash: a branch name moves, and with it what was learned from."
     )
+
+    @field_validator("id")
+    @classmethod
+    def _is_no_directory(cls, value: str) -> str:
+        # A directory is told apart by its contents, which a hub source would not look at.
+        if value.startswith(("/", "./", "../", "~")):
+            raise ValueError("a directory on this machine is given as {kind: directory, path: ..}")
+        return value
 
 
 class DirectoryModel(Settings):

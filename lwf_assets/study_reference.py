@@ -1,6 +1,6 @@
 """Writes docs/study-file.md from the settings classes, so that the reference cannot drift from the code.
 
-    python -m lwf_assets.study_reference > docs/study-file.md
+python -m lwf_assets.study_reference > docs/study-file.md
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Most defaults are ours, not the paper's: it names few of its values (see [method
 - `extends: other.yaml` inherits from another study: mappings are merged key by key, anything else is replaced, and a
   mapping tagged `!replace` takes the inherited one's place. A `source` of another `kind` replaces the inherited one.
 - Paths are relative to the file that writes them.
-- A task without a body (`gsm8k:`) is the preset of that name; under `forgetting_tasks` first the learning task of that name.
+- A task without a body (`gsm8k:`) is the preset of that name; under `forgetting_tasks` first the learning
+  task of that name.
 """
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,8 +65,8 @@ def test_report_as_json_names_page_checkpoint_and_run(built: World) -> None:
     (report,) = json_of(lwf(built, "report", "--json", "--cell", "teeth|sums"))
     assert report["forgetting_task"] == "teeth"
     assert report["page"].endswith("report.html")
-    assert os.path.isfile(report["page"])
-    assert os.path.isfile(f"{report['checkpoint']}/seed-0/model.safetensors")
+    assert Path(report["page"]).is_file()
+    assert (Path(report["checkpoint"]) / "seed-0" / "model.safetensors").is_file()
     assert len(report["mlflow_run"]) == 32
 
 

@@ -23,7 +23,8 @@ import json, sys, time
 began = time.perf_counter()
 from dagster_project.definitions import defs
 defs().get_repository_def()
-heavy = [m for m in ("torch", "transformers", "datasets", "mlflow", "pandas", "matplotlib", "reasoning_gym") if m in sys.modules]
+names = ("torch", "transformers", "datasets", "mlflow", "pandas", "matplotlib", "reasoning_gym")
+heavy = [name for name in names if name in sys.modules]
 print(json.dumps({"seconds": time.perf_counter() - began, "heavy": heavy}))
 """
 

@@ -433,3 +433,15 @@ def test_the_studies_that_come_with_the_project_load(path: Path) -> None:
         if isinstance(task.source, FileSource):
             files = (task.source.train, task.source.validation, task.source.test, task.source.prompts)
             assert all(file.is_file() for file in files if file is not None)
+
+
+def test_a_model_directory_is_no_hub_id(tmp_path: Path) -> None:
+    told = message(study_with(tmp_path, "model.source", {"kind": "hub", "id": "./model", "revision": "main"}))
+    assert told.startswith("`model.source.id`: a directory on this machine is given as {kind: directory, path: ..}")
+
+
+def test_the_reference_page_is_what_the_settings_say() -> None:
+    from lwf_assets.study_reference import reference
+
+    page = STUDIES.parent / "docs" / "study-file.md"
+    assert page.read_text() == reference(), "run `python -m lwf_assets.study_reference > docs/study-file.md`"

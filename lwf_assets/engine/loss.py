@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -21,13 +22,27 @@ LossReduction = Literal["mean", "sum"]
 
 def sample_losses(model: PreTrainedModel, batch: Batch, *, reduction: LossReduction = "mean") -> Tensor:
     """Loss of each row, [batch], fp32: mean or sum over its response tokens. Differentiable."""
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-    labels = batch.labels[:, 1:]  # the logits at t predict the token at t + 1
-    token_losses = functional.cross_entropy(
-        logits[:, :-1].transpose(1, 2).float(), labels, ignore_index=IGNORED, reduction="none"
-    )  # [batch, length - 1]; 0 where the label is ignored
-    totals = token_losses.sum(dim=1)
-    return totals if reduction == "sum" else totals / (labels != IGNORED).sum(dim=1)
+    losses, counted = token_losses(model, batch)
+    totals = losses.sum(dim=1)
+    return totals if reduction == "sum" else totals / counted.sum(dim=1)
+
+
+def token_losses(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Loss of each token, [batch, positions], fp32, and which of them count; 0 where one does not.
+
+    `positions` are those in which some row has loss: logits, the widest tensor of all, are formed there alone.
+    """
+    counted = batch.labels[:, 1:] != IGNORED  # the logits at t predict the token at t + 1
+    positions = counted.any(dim=0).nonzero().squeeze(1)
+    labels, counted = batch.labels[:, 1:][:, positions], counted[:, positions]
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        logits = model(**inputs, logits_to_keep=positions).logits
+    else:
+        logits = model(**inputs).logits[:, positions]
+    losses = torch.zeros(labels.shape, dtype=torch.float32, device=labels.device)
+    losses[counted] = functional.cross_entropy(logits[counted].float(), labels[counted], reduction="none")
+    return losses, counted
 
 
 @torch.no_grad()

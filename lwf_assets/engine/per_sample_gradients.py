@@ -6,7 +6,8 @@ be kept. They give this module a `Reduction` and get called once per sample and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -18,6 +19,7 @@ from lwf_assets.engine.samples import Sample, batches_by_length, collate
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from torch.nn import Parameter
     from transformers import PreTrainedModel
 
 
@@ -44,16 +46,45 @@ def reduce_per_sample_gradients(
     and never changes a result: samples are differentiated one by one, which is right for every architecture.
     """
     losses = [0.0] * len(samples)
-    with left_as_found(model) as parameters:
+    current = 0
+
+    def receive(name: str, gradient: Tensor) -> None:
+        reduction.add(current, name, gradient)
+
+    with left_as_found(model) as parameters, gradients_handed_to(receive, parameters):
         for indices in batches_by_length(samples, batch_size):
-            for index in indices:
-                batch = collate([samples[index]]).to(model.device)
+            for current in indices:
+                batch = collate([samples[current]]).to(model.device)
                 with torch.enable_grad():
                     loss = sample_losses(model, batch, reduction=loss_reduction)[0]
-                gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-                for name, gradient in zip(parameters, gradients, strict=True):
-                    if gradient is not None:
-                        reduction.add(index, name, gradient)
-                losses[index] = loss.item()
+                torch.autograd.backward(loss)
+                losses[current] = loss.item()
                 progress.advance()
     return losses
+
+
+@contextmanager
+def gradients_handed_to(receive: Callable[[str, Tensor], None], parameters: Mapping[str, Parameter]) -> Iterator[None]:
+    """Within the block, a backward pass hands each parameter's gradient to `receive` as soon as it is complete and keeps
+    none: the gradient of the whole model never exists at once. Gradients that were there before are there afterwards."""
+    kept = {name: parameter.grad for name, parameter in parameters.items()}
+    handles = []
+
+    def hand_over(name: str) -> Callable[[Tensor], None]:
+        def hook(parameter: Tensor) -> None:
+            gradient, parameter.grad = parameter.grad, None
+            assert gradient is not None
+            receive(name, gradient)
+
+        return hook
+
+    try:
+        for name, parameter in parameters.items():
+            parameter.grad = None
+            handles.append(parameter.register_post_accumulate_grad_hook(hand_over(name)))  # type: ignore[no-untyped-call]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for name, parameter in parameters.items():
+            parameter.grad = kept[name]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lwf_assets.engine.loss import token_losses
 from lwf_assets.engine.precision import use_bfloat16
-from lwf_assets.engine.samples import Sample, collate
+from lwf_assets.engine.samples import Batch, Sample, collate
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
 
@@ -133,7 +134,18 @@ class _Collator:
 
 
 class _FineTuner(Trainer):  # type: ignore[misc]
-    """Trainer that refuses to go on from a loss that is no number."""
+    """Trainer that forms logits only where there is loss, and refuses to go on from a loss that is no number."""
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Mean over the response tokens of the whole step, as transformers' own loss."""
+        losses, counted = token_losses(model, Batch(**inputs))
+        return losses.sum() / (counted.sum() if num_items_in_batch is None else num_items_in_batch)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*args, **kwargs)

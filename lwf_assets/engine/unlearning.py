@@ -41,6 +41,19 @@ class LedgerEntry:
     pushed: bool
 
 
+def unlearning_steps(timing: Timing, max_steps: int, interval: int, seed: int) -> list[int]:
+    """The learning steps after which to unlearn, in order: as many for each timing. Those up to 0 come before the first
+    learning step, which is step 1."""
+    count = max_steps // interval
+    match timing:
+        case "periodic":
+            return [interval * (number + 1) for number in range(count)]
+        case "upfront":
+            return list(range(1 - count, 1))
+        case "random":
+            return sorted(random.Random(seed).sample(range(1, max_steps + 1), count))
+
+
 class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
     """Every `interval` learning steps, one step of gradient ascent on a batch of `samples`.
 
@@ -93,6 +106,8 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             raise ValueError("there is nothing to unlearn: samples is empty")
         if interval < 1 or batch_size < 1:
             raise ValueError("interval and batch_size must be at least 1")
+        if sample_ids is not None and len(sample_ids) != len(samples):
+            raise ValueError(f"one id a sample is needed; got {len(sample_ids)} for {len(samples)} samples")
         self.samples = list(samples)
         self.sample_ids = list(sample_ids) if sample_ids is not None else [str(n) for n in range(len(samples))]
         self.interval = interval
@@ -107,7 +122,8 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         self.on_unlearn = on_unlearn
         self.ledger: list[LedgerEntry] = []
         self._optimizer: torch.optim.Optimizer | None = None
-        self._random_steps: frozenset[int] = frozenset()
+        self._due: dict[int, int] = {}
+        self._learner_rate = 0.0
 
     def on_train_begin(
         self,
@@ -119,16 +135,28 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Make the ascent's optimizer, or take it up again from the checkpoint that training resumes from."""
-        count = state.max_steps // self.interval
-        self._random_steps = frozenset(random.Random(self.seed).sample(range(1, state.max_steps + 1), count))
+        due = unlearning_steps(self.timing, state.max_steps, self.interval, self.seed)
+        self._due = {step: number for number, step in enumerate(due)}
         self._optimizer = self._make_optimizer(model)
         self.ledger = []
         if state.global_step > 0:
             self._resume(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", model)
-        elif self.timing == "upfront":
-            # Steps up to 0 come before the first learning step, which is step 1.
-            for step in range(1 - count, 1):
-                self._unlearn(step, model, rate=self.forgetting_rate, bfloat16=args.bf16)
+        else:
+            for step in due:
+                if step <= 0:
+                    self._unlearn(step, model, rate=self.forgetting_rate, bfloat16=args.bf16)
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        lr_scheduler: LRScheduler,
+        **kwargs: Any,
+    ) -> None:
+        """Note the rate that the learner's next step takes; when it ends, the schedule is one step further."""
+        self._learner_rate = float(lr_scheduler.get_last_lr()[0])
 
     def on_step_end(
         self,
@@ -137,14 +165,11 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         control: TrainerControl,
         *,
         model: PreTrainedModel,
-        lr_scheduler: LRScheduler,
         **kwargs: Any,
     ) -> None:
         """Unlearn, if this learning step is one after which it is due."""
-        if not self._is_due(state.global_step):
-            return
-        rate = self.forgetting_rate * lr_scheduler.get_last_lr()[0] / args.learning_rate
-        if rate > 0:  # the learner's schedule has ended: an update of length zero is not worth its cost
+        rate = self.forgetting_rate * self._learner_rate / args.learning_rate
+        if state.global_step in self._due and rate > 0:  # zero in the first step of a warm-up
             self._unlearn(state.global_step, model, rate=rate, bfloat16=args.bf16)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -175,20 +200,17 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         self._optimizer.load_state_dict(saved["optimizer"])
         self.ledger = [LedgerEntry(**entry) for entry in saved["ledger"]]
 
-    def _is_due(self, step: int) -> bool:
-        match self.timing:
-            case "periodic":
-                return step % self.interval == 0
-            case "random":
-                return step in self._random_steps
-            case "upfront":
-                return False
+    def _batch(self, number: int) -> list[int]:
+        """The samples of the `number`-th unlearning step: a seeded shuffle of all samples is dealt out in full batches,
+        then the next shuffle, so that no sample has a second turn before nearly all have had their first."""
+        batches = max(1, len(self.samples) // self.batch_size)
+        shuffle, batch = divmod(number, batches)
+        order = random.Random(f"{self.seed}/{shuffle}").sample(range(len(self.samples)), len(self.samples))
+        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def _unlearn(self, step: int, model: PreTrainedModel, *, rate: float, bfloat16: bool) -> None:
         """One step of ascent on the batch that (seed, step) names."""
-        chosen = random.Random(f"{self.seed}/{step}").sample(
-            range(len(self.samples)), min(self.batch_size, len(self.samples))
-        )
+        chosen = self._batch(self._due[step])
         batch = collate([self.samples[index] for index in chosen], pad_id=self.pad_id).to(model.device)
         autocast = partial(torch.autocast, model.device.type, torch.bfloat16, enabled=bfloat16)
         # Without dropout: both figures are the model's and not a draw's, and the learner's own draws stay as they were.

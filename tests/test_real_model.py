@@ -1,0 +1,87 @@
+"""The whole pipeline on the real 135M model, smaller than the quickstart but with everything in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import World
+
+from lwf_assets.eval_report import read_summary
+from lwf_assets.home import Home
+from lwf_assets.study_file import load_study
+
+QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
+
+SMALLER = {
+    "extends": str(QUICKSTART),
+    "name": "smaller",
+    "learning_tasks": {"chain_sum": {"rows": {"train": 64, "validation": 8, "test": 8}}},
+    "forgetting_tasks": {"dentistry": {"rows": {"train": 8}}, "psychology": {"rows": {"train": 2}}},
+    "generation": {"max_new_tokens": 16},
+    "training": {"max_steps": 12},
+    "fisher": {"samples": 4},
+    "unlearning": {"interval": 3, "forgetting_rate": 2.0e-5, "timing": "periodic"},
+    "evaluation": {"response_examples": 2},
+}
+
+
+class RealWorld(World):
+    """A world whose study needs no files of its own."""
+
+    @property
+    def file(self) -> Path:
+        path = self.folder / "study.yaml"
+        path.write_text(yaml.safe_dump(self.values))
+        return path
+
+
+@pytest.mark.slow
+def test_a_real_model_learns_and_forgets(tmp_path: Path) -> None:
+    from lwf_assets.graph import Cell
+    from lwf_assets.partition import Partition
+
+    world = RealWorld(tmp_path, Home(tmp_path / "home"), SMALLER)
+    cell = Cell("eval_report", Partition("dentistry", "chain_sum"))
+    world.build(only=[cell])
+    artifact = world.home.store.current(cell.asset, cell.partition)
+    assert artifact is not None
+    models = {entry["model"]: entry["measures"] for entry in read_summary(artifact.path)["models"]}
+    # It learns: the targets become much likelier under both fine-tunes.
+    assert models["reference"]["target_nll"]["mean"] < models["base"]["target_nll"]["mean"] - 0.3
+    assert models["lwf"]["target_nll"]["mean"] < models["base"]["target_nll"]["mean"] - 0.3
+    # It forgets: what was unlearned became less likely, and more so than what was only scored.
+    rise = {
+        name: models["lwf"][name]["mean"] - models["reference"][name]["mean"] for name in ("forgotten_nll", "kept_nll")
+    }
+    assert rise["forgotten_nll"] > 0.02
+    assert rise["forgotten_nll"] > rise["kept_nll"]
+    # Dequantized once, it is an ordinary model directory of the known size.
+    base = world.home.store.current("base_model", Partition())
+    assert base is not None
+    assert base.manifest.summary["parameters"] == 134_515_008
+    assert "quantization_config" not in json.loads((base.path / "config.json").read_text())
+
+
+@pytest.mark.slow
+def test_the_imported_model_says_what_the_gguf_file_says(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from lwf_assets.engine.checkpoint import load_model
+    from lwf_assets.graph import Cell
+    from lwf_assets.materialize import materialize
+    from lwf_assets.model_source import packaged_gguf
+    from lwf_assets.partition import Partition
+    from lwf_assets.study import PackagedGgufModel
+
+    study, home = load_study(QUICKSTART), Home(tmp_path)
+    made = materialize(study, home.store, Cell("base_model", Partition()))
+    assert isinstance(study.model.source, PackagedGgufModel)
+    path = packaged_gguf(study.model.source)
+    original = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    tokens = torch.tensor([[17872, 42, 2888, 260, 3403]])
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(made.artifact.path)(tokens).logits, original(tokens).logits)
