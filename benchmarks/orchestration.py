@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/orchestration.py
 
-Builds the tests' tiny study twice in one process: first to have everything imported and the databases made, then, with every
-asset forced, for the measurement. Prints the wall time of the second build, the part of it that was the assets' own work (as
-their manifests say), and the difference per asset.
+Builds the tests' tiny study twice in one process: first to have everything imported and the databases made, then, with
+every asset forced, for the measurement. Prints the wall time of the second build, the part of it that was the assets'
+own work (as their manifests say), and the difference per asset.
 """
 
 from __future__ import annotations

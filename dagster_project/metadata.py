@@ -106,7 +106,7 @@ def _scored_plot(folder: Path) -> bytes:
 
 def _curves_plot(folder: Path) -> bytes:
     from lwf_assets import plots
-    from lwf_assets.eval_report import learning_curves
+    from lwf_assets.cell_report import learning_curves
 
     return plots.to_png(plots.loss_curves(learning_curves("learning loss", folder)), max_bytes=PLOT_BYTES)
 

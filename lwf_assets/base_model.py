@@ -51,18 +51,14 @@ def _pretrained(name: str, dtype: Any, **options: Any) -> tuple[PreTrainedModel,
 
 
 def _from_gguf(source: PackagedGgufModel, dtype: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Dequantize a GGUF file. transformers marks what it loads from one as quantized, which it no longer is: the
-    weights go into a fresh model without the mark, so that the rest of the pipeline never needs to know."""
+    """Dequantize a GGUF file. transformers marks what it loads from one as quantized, which it no longer is: without
+    the mark it is saved as the ordinary model that it has become, and the rest of the pipeline never needs to know."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = packaged_gguf(source)
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
-    config = loaded.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    model = type(loaded)(config).to(dtype)
-    model.load_state_dict(loaded.state_dict())
-    model.tie_weights()
-    model.generation_config = loaded.generation_config
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+    model.hf_quantizer = None
+    model.is_quantized = False
+    del model.config.quantization_config
     return model, tokenizer

@@ -65,8 +65,8 @@ def reduce_per_sample_gradients(
 
 @contextmanager
 def gradients_handed_to(receive: Callable[[str, Tensor], None], parameters: Mapping[str, Parameter]) -> Iterator[None]:
-    """Within the block, a backward pass hands each parameter's gradient to `receive` as soon as it is complete and keeps
-    none: the gradient of the whole model never exists at once. Gradients that were there before are there afterwards."""
+    """Within the block, a backward pass hands each parameter's gradient to `receive` as soon as it is complete and
+    keeps none: the gradient of the whole model never exists at once. Gradients that were there before are restored."""
     kept = {name: parameter.grad for name, parameter in parameters.items()}
     handles = []
 

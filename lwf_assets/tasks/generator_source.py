@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.tasks.partition import split_of
+from lwf_assets.tasks.hash_split import split_of
 from lwf_assets.tasks.rows import SourceRow, Split
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -121,24 +120,6 @@ class TaskSettings(BaseModel):
         elif self.scorer == "reasoning_gym":
             raise ValueError("scorer: 'reasoning_gym' scores only rows of a reasoning_gym source")
         return self
-
-    def resolve_paths(self, base: Path) -> TaskSettings:
-        """A copy whose local files and directories are absolute; relative ones are taken from the directory `base`."""
-        source: HubSource | FileSource | GeneratorSource = self.source
-        if isinstance(source, FileSource):
-            paths = {
-                role: _absolute(base, path)
-                for role in ("train", "validation", "test", "prompts")
-                if (path := getattr(source, role)) is not None
-            }
-            source = source.model_copy(update=paths)
-        elif isinstance(source, HubSource) and source.is_local:
-            source = source.model_copy(update={"id": str(_absolute(base, Path(source.id)))})
-        return self.model_copy(update={"source": source})
-
-
-def _absolute(base: Path, path: Path) -> Path:
-    return (base / path.expanduser()).resolve()
 
 
 def _plain(value: Any) -> Any:

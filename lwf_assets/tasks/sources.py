@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lwf_assets.errors import LwfError
 from lwf_assets.tasks.file_source import read_file
 from lwf_assets.tasks.generator_source import draw
+from lwf_assets.tasks.hash_split import keep_first, split_of
 from lwf_assets.tasks.hub_source import read_hub
-from lwf_assets.tasks.partition import keep_first, split_of
 from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, Rows
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ class Task:
     """
 
     def __init__(self, name: str, settings: TaskSettings) -> None:
-        """`name` is the task's name in the study; paths in `settings` should be absolute (see `resolve_paths`)."""
+        """`name` is the task's name in the study; relative paths in `settings` are taken from the working directory."""
         self.name = name
         self.settings = settings
 

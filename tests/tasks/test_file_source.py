@@ -10,7 +10,7 @@ from hub_mirrors import write_jsonl, write_parquet
 
 from lwf_assets.errors import LwfError
 from lwf_assets.tasks import Task, TaskSettings
-from lwf_assets.tasks.partition import split_of
+from lwf_assets.tasks.hash_split import split_of
 
 if TYPE_CHECKING:
     from pathlib import Path

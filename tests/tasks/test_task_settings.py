@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from lwf_assets.tasks.presets import PRESETS
-from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, Rows, TaskSettings
+from lwf_assets.tasks.settings import GeneratorSource, HubSource, Rows, TaskSettings
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -113,17 +112,6 @@ def test_bad_settings_name_the_key(case: str) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         TaskSettings.model_validate({"preset": "gsm8k"}).max_new_tokens = 1  # type: ignore[misc]
-
-
-def test_relative_paths_start_at_the_study(tmp_path: Path) -> None:
-    keys = {"source": {"kind": "file", "train": "data/a.csv", "test": "/abs/b.csv"}}
-    settings = TaskSettings.model_validate(keys).resolve_paths(tmp_path)
-    assert settings.source == FileSource(train=tmp_path / "data/a.csv", test=Path("/abs/b.csv"))
-    local = TaskSettings.model_validate({"source": {"kind": "hub", "id": "../mirror"}}).resolve_paths(tmp_path)
-    assert isinstance(local.source, HubSource)
-    assert local.source.id == str(tmp_path.parent / "mirror")
-    hub = TaskSettings.model_validate({"preset": "gsm8k"})
-    assert hub.resolve_paths(tmp_path) == hub
 
 
 def test_importing_tasks_loads_nothing_heavy() -> None:
