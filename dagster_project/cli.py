@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -230,19 +231,18 @@ def _report_dict(home: Home, cell: Cell) -> dict[str, Any]:
 def _print_reports(study: Study, home: Home, wanted: list[Cell]) -> None:
     for cell in wanted:
         figures = _report_dict(home, cell)
-        table = Table(
-            title=f"{figures['learning_task']}, forgetting {figures['forgetting_task']}", title_justify="left"
-        )
+        title = f"{figures['learning_task']}, forgetting {figures['forgetting_task']}"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         columns = {
-            "accuracy": "accuracy [95 %]",
+            "accuracy": "accuracy, 95 %",
             "invalid": "invalid",
             "target_nll": "target NLL",
             "forgotten_nll": "forgotten NLL",
             "kept_nll": "kept NLL",
         }
-        table.add_column("model")
+        table.add_column("model", no_wrap=True)
         for title in columns.values():
-            table.add_column(title, justify="right")
+            table.add_column(title, justify="right", no_wrap=True)
         for entry in figures["models"]:
             accuracy, *others = (entry["measures"].get(name) for name in columns)
             table.add_row(entry["model"], _interval(accuracy), *(_mean(values) for values in others))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,57 +16,10 @@ from dagster_project.terminal import quiet_libraries
 
 quiet_libraries()
 
-from tiny import tiny_study_values, write_study
+from tiny import tiny_study_values
+from world import World, new_world
 
-from dagster_project.builder import build
-from dagster_project.planner import Plan, make_plan
-from lwf_assets.graph import Cell
 from lwf_assets.home import Home
-from lwf_assets.study import Study
-from lwf_assets.study_file import load_study
-
-
-@dataclass
-class World:
-    """A study in a folder, and the home that it is built in."""
-
-    folder: Path
-    home: Home
-    values: dict[str, Any]
-
-    @property
-    def file(self) -> Path:
-        """The study file, written from `values` as they are now."""
-        return write_study(self.folder, self.values)
-
-    @property
-    def study(self) -> Study:
-        """The study, loaded from its file."""
-        return load_study(self.file)
-
-    def plan(self) -> Plan:
-        """What is stale."""
-        return make_plan(self.study, self.home.store, self.home.file_hashes)
-
-    def stale(self) -> set[str]:
-        """What is stale, as text."""
-        return {str(step.cell) for step in self.plan().stale}
-
-    def build(self, **options: Any) -> list[Cell]:
-        """Make it fresh."""
-        return build(self.study, self.home, **options)
-
-    def artifact(self, asset: str) -> Path:
-        """The folder of the first current artifact of an asset."""
-        cell = next(step.cell for step in self.plan().steps if step.cell.asset == asset)
-        artifact = self.home.store.current(cell.asset, cell.partition)
-        assert artifact is not None
-        return artifact.path
-
-
-def new_world(folder: Path) -> World:
-    """The tiny study, not built."""
-    return World(folder / "study", Home(folder / "home"), tiny_study_values(folder / "study"))
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import World
 from tiny import save_tiny_model, tiny_llama, tiny_study_values, write_study
+from world import World
 
 from dagster_project import cli
 from dagster_project.resources import LwfHome

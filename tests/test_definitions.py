@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import dagster as dg
-from conftest import World
+from world import World
 
 from dagster_project.definitions import build_definitions
 from dagster_project.metadata import PLOT_BYTES

@@ -8,8 +8,8 @@ import os
 import shutil
 
 import pytest
-from conftest import World
 from tiny import write_prompts
+from world import World
 
 from lwf_assets.eval_report import read_summary
 from lwf_assets.graph import Cell

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import World
+from world import World
 
 from lwf_assets.eval_report import read_summary
 from lwf_assets.home import Home

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import World, new_world
 from tiny import save_tiny_model, tiny_llama
+from world import World, new_world
 
 # Dies without a word after so many learning steps of the asset, as if the machine had gone away.
 BUILD_AND_DIE = """

@@ -6,9 +6,9 @@ from collections import Counter
 
 import dagster as dg
 import pytest
-from conftest import World
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from world import World
 
 from dagster_project.builder import open_instance
 
