@@ -52,15 +52,10 @@ def _fluent_interface_at(uri: str) -> Iterator[None]:
 
     before = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_registry_uri("")
-        mlflow.set_tracking_uri(before or "")
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-        if before is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = before
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
 
 
 def _log_model(uri: str, run_id: str, study: Study, name: str, checkpoint: Artifact) -> str:

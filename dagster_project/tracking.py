@@ -152,7 +152,7 @@ def open_client(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):  # a fresh database is made with some forty lines of log
         logging.getLogger(name).setLevel(logging.ERROR)
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = MlflowClient(tracking_uri=uri)
     client.search_experiments(max_results=1)
     return client
 

@@ -36,6 +36,8 @@ def optimum(checkpoint: Path) -> Path:
 
 def materialize(work: Work) -> dict[str, Any]:
     """Fine-tune each seed, and write theta_L* where it is not simply the end of the first."""
+    from lwf_assets.engine.checkpoint import load_tokenizer
+
     reference = work.study.reference
     first, early = work.study.seeds[0], work.scratch / OPTIMUM
 
@@ -49,6 +51,7 @@ def materialize(work: Work) -> dict[str, Any]:
                 f"reference.steps: {reference.steps} is more than the {summary['steps']} steps of the training"
             )
         shutil.copytree(early, work.out / OPTIMUM, copy_function=os.link)
+        load_tokenizer(work.input("base_model")).save_pretrained(work.out / OPTIMUM)
     elif reference.optimum == "gradient_step":
         _gradient_step(work)
     return {**summary, "optimum": reference.optimum}
@@ -65,7 +68,6 @@ class _SaveAt(TrainerCallback):  # type: ignore[misc]
         if state.global_step == self.step:
             unfinished = self.folder.with_suffix(".unfinished")
             model.save_pretrained(unfinished)
-            kwargs["processing_class"] and kwargs["processing_class"].save_pretrained(unfinished)
             shutil.rmtree(self.folder, ignore_errors=True)
             unfinished.rename(self.folder)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,15 @@ class RealWorld(World):
         path = self.folder / "study.yaml"
         path.write_text(yaml.safe_dump(self.values))
         return path
+
+
+@pytest.fixture(autouse=True)
+def _all_cores() -> Iterator[None]:
+    """The other tests run on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import dagster as dg
@@ -16,7 +17,7 @@ from dagster_project.builder import open_instance
 @pytest.fixture
 def client(built: World) -> MlflowClient:
     uri = f"sqlite:///{built.home.root / 'mlflow.db'}"
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return MlflowClient(tracking_uri=uri)
 
 
 def all_runs(client: MlflowClient) -> list[Run]:
@@ -78,7 +79,9 @@ def test_data_is_logged_as_input_by_version(built: World, client: MlflowClient) 
     assert logged.dataset.digest == built.artifact("learning_data").name
 
 
-def test_the_registered_model_answers_and_is_registered_once(built: World, client: MlflowClient) -> None:
+def test_the_registered_model_answers_and_is_registered_once(
+    built: World, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow.transformers
 
     name = "tiny.sums.forgetting.teeth"
@@ -87,11 +90,13 @@ def test_the_registered_model_answers_and_is_registered_once(built: World, clien
     # Another setting registers a second version; going back only moves the alias.
     built.values["unlearning"]["forgetting_rate"] = 0.001
     built.build()
-    assert client.get_model_version_by_alias(name, "challenger").version == "2"
+    assert int(client.get_model_version_by_alias(name, "challenger").version) == 2
     built.values["unlearning"]["forgetting_rate"] = 0.0001
     built.build()
     assert client.get_model_version_by_alias(name, "challenger").version == version.version
     assert len(client.search_model_versions(f"name = '{name}'")) == 2
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{built.home.root / 'mlflow.db'}")
     pipeline = mlflow.transformers.load_model(f"models:/{name}@challenger")
     assert pipeline("1 + 1 =", max_new_tokens=2)[0]["generated_text"].startswith("1 + 1 =")
 

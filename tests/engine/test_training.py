@@ -185,7 +185,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, killer: str, left: lis
     model, curve = train_tiny(tmp_path / "killed", [unlearning])
     assert same_bits(weights(model), weights(expected))
     assert unlearning.ledger == unharmed.ledger
-    assert len(unlearning.ledger) == 4 * 3  # after steps 2, 4, 6 and 8: at step 10 the rate is zero
+    assert len(unlearning.ledger) == 5 * 3  # after steps 2, 4, 6, 8 and 10
     assert curve == expected_curve
 
 
