@@ -50,6 +50,7 @@ def cell_report(
     prompts: Sequence[dict[str, Any]],
 ) -> CellReport:
     alpha = work.study.alpha
+    difference = _difference(evaluated)
     nll = {
         model: _mean_over_seeds([r.forgetting_nll for r in by_seed.values()]) for model, by_seed in evaluated.items()
     }
@@ -66,7 +67,7 @@ def cell_report(
         alpha=alpha,
         primary_measure=PRIMARY,
         models=[_figures(model, evaluated[model], scored) for model in MODELS],
-        difference=_difference(evaluated),
+        difference=difference,
         learning_curves=[
             *learning_curves(REFERENCE, work.input("reference_checkpoint")),
             *learning_curves(LWF, work.input("lwf_checkpoint")),
@@ -98,7 +99,7 @@ def cell_report(
         quadratic_share=_number(shares["quadratic"]),
         length_correlation=_number(rank_correlation(confidence, [row["tokens"] for row in scored])),
         nll_correlation=_number(rank_correlation(confidence, [row["nll"] for row in scored])),
-        notes=[],
+        notes=notes(difference),
         made_from=[
             Source(cell.asset, cell.partition.key, artifact.version) for cell, artifact in sorted(work.inputs.items())
         ],
@@ -133,6 +134,18 @@ def _difference(evaluated: Mapping[str, Mapping[int | None, Evaluated]]) -> Diff
     }
     paired = [lwf - reference for lwf, reference in zip(means[LWF], means[REFERENCE], strict=True)]
     return Difference(PRIMARY, bootstrap_interval(paired), items=len(paired), seeds=len(evaluated[LWF]))
+
+
+def notes(difference: Difference) -> list[str]:
+    """What a reader must know of the figures before believing them."""
+    interval = difference.interval
+    if interval.low == interval.high == 0:
+        return [
+            f"LWF and reference did alike on all {difference.items} items, so the interval has no width. That does not "
+            f"make the effect zero: up to {min(1, 3 / difference.items):.1%} of other items may turn out differently "
+            "(rule of three, 95 %)."
+        ]
+    return []
 
 
 def learning_curves(label: str, checkpoint: Path) -> list[Curve]:
