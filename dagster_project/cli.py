@@ -21,7 +21,7 @@ from rich.tree import Tree
 
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import ASSET, Cell, cells
-from lwf_assets.home import STUDY_VARIABLE, Home
+from lwf_assets.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.partition import Partition
 from lwf_assets.study import Study
 from lwf_assets.study_file import load_study
@@ -39,8 +39,6 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
-
-DEFAULT_STUDY = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
 
 StudyOption = Annotated[
     Path,

@@ -17,11 +17,9 @@ from dagster_project.checks import build_checks
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.graph import ASSETS
-from lwf_assets.home import STUDY_VARIABLE, Home
+from lwf_assets.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.study import Study
 from lwf_assets.study_file import load_study
-
-DEFAULT_STUDY = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
 
 
 def study_path() -> Path:

@@ -49,6 +49,14 @@ def cell_report(
     scored: Sequence[dict[str, Any]],
     prompts: Sequence[dict[str, Any]],
 ) -> CellReport:
+    """The report of the cell that `work` makes.
+
+    Args:
+        work: gives the study, the partition and the inputs.
+        evaluated: what was measured, by model and seed (None for the base model).
+        scored: the rows of the scored forget set, in the order of each `forgetting_nll`.
+        prompts: the forgetting prompts that every model answered.
+    """
     alpha = work.study.alpha
     difference = _difference(evaluated)
     nll = {

@@ -15,6 +15,9 @@ from lwf_assets.store import Store, hash_file
 HOME_VARIABLE = "LWF_HOME"
 STUDY_VARIABLE = "LWF_STUDY"
 
+DEFAULT_STUDY = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
+"""The embedded default: what is built where no study is named."""
+
 
 @dataclass(frozen=True)
 class Home:

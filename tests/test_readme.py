@@ -1,0 +1,33 @@
+"""The README's study is one that loads, and its commands are ones that exist."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from dagster_project.cli import app
+from lwf_assets.study_file import load_study
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_study_on_ones_own_data_loads(tmp_path: Path) -> None:
+    (block,) = re.findall(r"(?:^    .*\n|^\n)*^    extends: .*\n(?:^    .*\n)+", README, flags=re.MULTILINE)
+    shutil.copytree(ROOT / "studies", tmp_path / "studies")
+    path = tmp_path / "mine.yaml"
+    path.write_text(re.sub(r"^    ", "", block, flags=re.MULTILINE))
+    study = load_study(path)
+    assert study.learning_names == ("tickets",)
+    assert study.forgetting_names == ("old_manual",)
+    assert study.seeds == (0, 1, 2)
+
+
+def test_every_command_exists() -> None:
+    named = set(re.findall(r"lwf (plan|build|report|sql|ui)\b", README))
+    assert named == {"plan", "build", "report", "sql", "ui"}
+    for command in named:
+        assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
