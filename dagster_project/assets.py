@@ -2,6 +2,8 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,13 +149,10 @@ def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
     return materialize_cell
 
 
-class user_errors_without_traceback:  # noqa: N801 - used like a function
+@contextmanager
+def user_errors_without_traceback() -> Iterator[None]:
     """Turns what the user can mend into a Dagster failure that shows the message and is never retried."""
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Raise `dagster.Failure` in place of an `LwfError`."""
-        if isinstance(error, LwfError):
-            raise dg.Failure(description=str(error), allow_retries=False) from error
+    try:
+        yield
+    except LwfError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error

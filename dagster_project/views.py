@@ -12,6 +12,9 @@ from lwf_assets.graph import ASSETS, cells
 from lwf_assets.store import Store
 from lwf_assets.study import Study
 
+MAIN_TABLE = {"learning_data": "train", "eval_report": "items"}
+"""What the view of an asset with several tables shows."""
+
 
 def query_store(study: Study, store: Store, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of one query over the views.
@@ -42,20 +45,17 @@ def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store)
             for path in sorted(artifact.path.glob("*.parquet")) if artifact else ():
                 place = (path, cell.partition.forgetting_task, cell.partition.learning_task)
                 tables.setdefault(path.stem, []).append(place)
-        first = next(
-            iter(sorted(tables, key=lambda name: -sum(path.stat().st_size for path, _, _ in tables[name]))), None
-        )
         for name, places in tables.items():
             union = " UNION ALL BY NAME ".join(
                 f"SELECT {_text(forgetting)} AS forgetting_task, {_text(learning)} AS learning_task, * "
                 f"FROM read_parquet({_text(str(path))})"
                 for path, forgetting, learning in places
             )
-            for view in {f"{spec.name}__{name}", *((spec.name,) if name == first else ())} - {
-                f"{spec.name}__{spec.name}"
-            }:
+            own_name = name == spec.name or len(tables) == 1 or MAIN_TABLE.get(spec.name) == name
+            names = {f"{spec.name}__{name}" if name != spec.name else name, spec.name if own_name else None} - {None}
+            for view in names:
                 database.execute(f'CREATE VIEW "{view}" AS {union}')
-                views.append(view)
+                views.append(str(view))
     return sorted(views)
 
 

@@ -21,8 +21,9 @@ from lwf_assets.report import (
     ModelFigures,
     Source,
 )
+from lwf_assets.scored_forget_set import shares_of_terms
 from lwf_assets.seeded_fine_tunes import CURVES, seeds_of
-from lwf_assets.statistics import bootstrap_interval, rank_correlation, shares_of_variance
+from lwf_assets.statistics import bootstrap_interval, rank_correlation
 from lwf_assets.tables import read_rows
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ def cell_report(
     ledger = lwf_checkpoint.read_ledger(work.input("lwf_checkpoint"), work.study.seeds)
     times = Counter(entry["sample_id"] for entry in ledger if entry["pushed"])
     confidence = [row["forgetting_confidence"] for row in scored]
-    shares = shares_of_variance(
-        {"linear": [-alpha * row["linear"] for row in scored], "quadratic": [alpha**2 * r["quadratic"] for r in scored]}
-    )
+    shares = shares_of_terms(scored, alpha)
     return CellReport(
         study=work.study.name,
         learning_task=work.learning_task,

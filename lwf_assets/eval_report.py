@@ -113,12 +113,11 @@ def _evaluate(
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.engine.evaluation import evaluate, greedy_responses
     from lwf_assets.engine.loss import negative_log_likelihoods
-    from lwf_assets.engine.samples import Context, Sample
+    from lwf_assets.engine.samples import Sample
     from lwf_assets.tasks.scorers import aggregate
 
     model, tokenizer = load_model(folder), load_tokenizer(folder)
-    settings = work.study.model
-    context = Context.of_model(model, max_length=settings.max_length, truncate_prompts=settings.truncate_prompts)
+    context = work.context(model)
     task = work.study.learning_tasks[work.learning_task]
     batch_size = work.study.evaluation.batch_size
     results = evaluate(model, tokenizer, rows, task, context=context, batch_size=batch_size)

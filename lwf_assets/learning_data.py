@@ -40,10 +40,9 @@ def encode_rows(work: Work, table: Path, model: PreTrainedModel, tokenizer: PreT
     Raises:
         LwfError: a prompt longer than the context, unless the study cuts it.
     """
-    from lwf_assets.engine.samples import Context, encode_sample
+    from lwf_assets.engine.samples import encode_sample
 
-    settings = work.study.model
-    context = Context.of_model(model, max_length=settings.max_length, truncate_prompts=settings.truncate_prompts)
+    context = work.context(model)
     return [
         encode_sample(tokenizer, row["prompt"], row["target"], context=context, row_id=row["id"])
         for row in read_rows(table)

@@ -5,6 +5,7 @@ One query over the stored terms, so that a new alpha or another selection costs 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -55,12 +56,7 @@ def materialize(work: Work) -> dict[str, Any]:
     rows = read_rows(target)
     confidence = [row["forgetting_confidence"] for row in rows]
     alpha = work.study.alpha
-    shares = shares_of_variance(
-        {
-            "linear": [-alpha * row["linear"] for row in rows],
-            "quadratic": [alpha**2 * row["quadratic"] for row in rows],
-        }
-    )
+    shares = shares_of_terms(rows, alpha)
     return {
         "samples": total,
         "selected": count,
@@ -73,6 +69,13 @@ def materialize(work: Work) -> dict[str, Any]:
         "rank_correlation_with_length": rank_correlation(confidence, [row["tokens"] for row in rows]),
         "rank_correlation_with_nll": rank_correlation(confidence, [row["nll"] for row in rows]),
     }
+
+
+def shares_of_terms(rows: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, float | None]:
+    """The share of FC's variance over scored `rows` that comes from the linear and from the quadratic term."""
+    return shares_of_variance(
+        {"linear": [-alpha * r["linear"] for r in rows], "quadratic": [alpha**2 * r["quadratic"] for r in rows]}
+    )
 
 
 def selection_size(total: int, *, ratio: float | None, count: int | None) -> int:

@@ -25,14 +25,12 @@ def materialize(work: Work) -> dict[str, Any]:
     from lwf_assets import forgetting_prompts
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.engine.generation import end_token_ids, generate
-    from lwf_assets.engine.samples import Context, encode_prompt
+    from lwf_assets.engine.samples import encode_prompt
 
     settings = work.study.generation
     base = work.input("base_model")
     model, tokenizer = load_model(base), load_tokenizer(base)
-    context = Context.of_model(
-        model, max_length=work.study.model.max_length, truncate_prompts=work.study.model.truncate_prompts
-    )
+    context = work.context(model)
     asked = [
         {**row, "prompt_id": row["id"], "id": f"{row['id']}/{draw}"}
         for row in read_rows(work.input("forgetting_prompts") / forgetting_prompts.FILE)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lwf_assets.graph import Cell
 from lwf_assets.partition import Partition
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store import Artifact
 from lwf_assets.study import Study
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lwf_assets.engine.samples import Context
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,13 @@ class Work:
     def all_inputs(self, asset: str) -> dict[Partition, Path]:
         """The folders of every artifact of `asset` that this cell is made from."""
         return {cell.partition: artifact.path for cell, artifact in self.inputs.items() if cell.asset == asset}
+
+    def context(self, model: PreTrainedModel) -> Context:
+        """How many tokens a row may have for `model` in this study."""
+        from lwf_assets.engine.samples import Context
+
+        settings = self.study.model
+        return Context.of_model(model, max_length=settings.max_length, truncate_prompts=settings.truncate_prompts)
 
     @property
     def learning_task(self) -> str:

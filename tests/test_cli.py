@@ -91,6 +91,15 @@ def test_sql_joins_views_across_partitions(built: World) -> None:
     ]
 
 
+def test_an_assets_view_shows_its_main_table(built: World) -> None:
+    query = """
+        SELECT (SELECT count(*) FROM eval_report WHERE response IS NOT NULL) AS items,
+               (SELECT count(*) FROM eval_report__items) AS all_items,
+               (SELECT count(*) FROM learning_data) AS train
+    """
+    assert json_of(lwf(built, "sql", query, "--json")) == [{"items": 36, "all_items": 36, "train": 24}]
+
+
 def test_a_wrong_query_names_the_views(built: World) -> None:
     done = lwf(built, "sql", "SELECT * FROM forgotten")
     assert done.returncode == 1
