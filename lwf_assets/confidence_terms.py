@@ -11,8 +11,9 @@ precision loses alpha*g altogether. Keeping the terms apart lets any alpha be tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 
 from lwf_assets.engine.loss import LossReduction
 from lwf_assets.engine.per_sample_gradients import reduce_per_sample_gradients
-from lwf_assets.engine.samples import Sample
+from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from lwf_assets.engine.gradient_blocks import GradientsOfSamples
     from lwf_assets.work import Work
 
 FILE = "confidence_terms.parquet"
@@ -58,16 +60,36 @@ class _Terms:
     def __init__(self, count: int, fisher: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         self.fisher = fisher
         self.delta = delta
-        self.linear = np.zeros(count)
-        self.quadratic = np.zeros(count)
-        self.squared_norm = np.zeros(count)
+        device = next(iter(fisher.values())).device
+        self.linear, self.quadratic, self.squared_norm = torch.zeros(3, count, dtype=torch.float64, device=device)
 
-    def add(self, index: int, name: str, gradient: Tensor) -> None:
-        gradient = gradient.float()
-        weighted = self.fisher[name] * gradient
-        self.linear[index] += inner_product(self.delta[name], weighted)
-        self.quadratic[index] += 0.5 * inner_product(gradient, weighted)
-        self.squared_norm[index] += inner_product(gradient, gradient)
+    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+        fisher = self.fisher[name][rows].flatten()
+        pull = fisher * self.delta[name][rows].flatten()
+        for samples, some in gradients:
+            values = some.flatten(1).float()
+            self.linear.index_add_(0, samples, _inner_products(values, pull))
+            squares = values.square_()
+            self.squared_norm.index_add_(0, samples, squares.sum(dim=1).double())
+            self.quadratic.index_add_(0, samples, _inner_products(squares, fisher), alpha=0.5)
+
+    def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
+        samples, values = gradients
+        fisher, delta = self.fisher[name][rows], self.delta[name][rows]
+        for total, products in (
+            (self.linear, values * fisher * delta),
+            (self.squared_norm, values.square()),
+            (self.quadratic, 0.5 * values.square() * fisher),
+        ):
+            total.index_add_(0, samples, products.flatten(1).sum(dim=1, dtype=torch.float64))
+
+
+def _inner_products(values: Tensor, weights: Tensor) -> Tensor:
+    """Of each row of [n, elements] with [elements]; fp64, of sums in fp32 within the block."""
+    if values.device.type == "cpu":
+        # Faster than a product of matrix and vector, for which a few rows are too few.
+        return torch.stack([torch.dot(row, weights) for row in values]).double()
+    return torch.mv(values, weights).double()
 
 
 BLOCK = 16_384
@@ -88,7 +110,8 @@ def confidence_terms(
     fisher: Mapping[str, Tensor],
     delta: Mapping[str, Tensor],
     reduction: LossReduction = "mean",
-    batch_size: int = 8,
+    batch_size: int | None = None,
+    token_budget: int = TOKEN_BUDGET,
     progress: Progress = SILENT,
 ) -> ConfidenceTerms:
     """The terms of FC for each of `samples` at the base model.
@@ -99,7 +122,8 @@ def confidence_terms(
         fisher: diagonal Fisher of D_L by parameter name, as `fisher_diagonal` gives it.
         delta: theta_base - theta_L*, by the same names.
         reduction: a sample's loss is the mean or the sum over its response tokens.
-        batch_size: samples in memory at once; does not change the result.
+        batch_size: samples in memory at once, at most.
+        token_budget: tokens in memory at once, padding included. Neither changes the result.
         progress: told of every sample.
 
     Raises:
@@ -110,17 +134,23 @@ def confidence_terms(
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             odd = sorted(set(tensors) ^ set(shapes)) or [n for n in shapes if tensors[n].shape != shapes[n]]
             raise ValueError(f"{label} does not fit the model: see {', '.join(odd[:3])}")
-    on_device = {name: value.to(model.device, torch.float32) for name, value in fisher.items()}
+    weights = {name: value.to(model.device, torch.float32) for name, value in fisher.items()}
     deltas = {name: value.to(model.device, torch.float32) for name, value in delta.items()}
-    terms = _Terms(len(samples), on_device, deltas)
+    terms = _Terms(len(samples), weights, deltas)
     losses = reduce_per_sample_gradients(
-        model, samples, terms, loss_reduction=reduction, batch_size=batch_size, progress=progress
+        model,
+        samples,
+        terms,
+        loss_reduction=reduction,
+        batch_size=batch_size,
+        token_budget=token_budget,
+        progress=progress,
     )
     return ConfidenceTerms(
-        constant=0.5 * sum(inner_product(value * deltas[name], deltas[name]) for name, value in on_device.items()),
-        linear=terms.linear,
-        quadratic=terms.quadratic,
-        gradient_norm=np.sqrt(terms.squared_norm),
+        constant=0.5 * sum(inner_product(weights[name] * value, value) for name, value in deltas.items()),
+        linear=terms.linear.cpu().numpy(),
+        quadratic=terms.quadratic.cpu().numpy(),
+        gradient_norm=terms.squared_norm.sqrt().cpu().numpy(),
         losses=np.array(losses),
     )
 
@@ -150,7 +180,7 @@ def materialize(work: Work) -> dict[str, Any]:
         fisher=load_file(work.input("fisher_diagonal") / fisher_diagonal.FILE),
         delta=delta,
         reduction=work.study.confidence.loss_reduction,
-        batch_size=work.study.confidence.batch_size,
+        token_budget=work.study.model.token_budget,
         progress=work.progress,
     )
     by_token = terms.losses if work.study.confidence.loss_reduction == "mean" else terms.losses / _lengths(rows)

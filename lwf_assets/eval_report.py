@@ -119,8 +119,8 @@ def _evaluate(
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     context = work.context(model)
     task = work.study.learning_tasks[work.learning_task]
-    batch_size = work.study.evaluation.batch_size
-    results = evaluate(model, tokenizer, rows, task, context=context, batch_size=batch_size)
+    batch_size, token_budget = work.study.evaluation.batch_size, work.study.model.token_budget
+    results = evaluate(model, tokenizer, rows, task, context=context, batch_size=batch_size, token_budget=token_budget)
     own_samples = [Sample(row["prompt_ids"], row["response_ids"]) for row in scored]
     return Evaluated(
         items=[
@@ -137,7 +137,7 @@ def _evaluate(
             }
             for row, result in zip(rows, results, strict=True)
         ],
-        forgetting_nll=known_nll or negative_log_likelihoods(model, own_samples, batch_size=batch_size),
+        forgetting_nll=known_nll or negative_log_likelihoods(model, own_samples, token_budget=token_budget),
         responses=greedy_responses(
             model,
             tokenizer,

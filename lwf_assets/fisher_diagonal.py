@@ -10,20 +10,22 @@ wrongly.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lwf_assets.engine.loss import LossReduction
 from lwf_assets.engine.per_sample_gradients import reduce_per_sample_gradients
-from lwf_assets.engine.samples import Sample
+from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from lwf_assets.engine.gradient_blocks import GradientsOfSamples
     from lwf_assets.work import Work
 
 FILE = "fisher_diagonal.safetensors"
@@ -35,10 +37,17 @@ class SquaredGradients:
     def __init__(self, model: PreTrainedModel) -> None:
         self.sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in model.named_parameters()}
 
-    def add(self, index: int, name: str, gradient: Tensor) -> None:
+    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
         """Square and add."""
-        gradient = gradient.float()
-        self.sums[name].addcmul_(gradient, gradient)
+        total = self.sums[name][rows]
+        for _, some in gradients:
+            for gradient in some.float():
+                total.addcmul_(gradient, gradient)
+
+    def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
+        """Square and add, row by row."""
+        squares = gradients[1].float().square()
+        self.sums[name].index_add_(0, rows.flatten(), squares.flatten(0, 1))
 
 
 def fisher_diagonal(
@@ -46,7 +55,8 @@ def fisher_diagonal(
     samples: Sequence[Sample],
     *,
     reduction: LossReduction = "mean",
-    batch_size: int = 8,
+    batch_size: int | None = None,
+    token_budget: int = TOKEN_BUDGET,
     progress: Progress = SILENT,
 ) -> dict[str, Tensor]:
     """Mean over `samples` of the squared per-sample gradient, by parameter name.
@@ -55,7 +65,8 @@ def fisher_diagonal(
         model: any transformers causal language model; left as found.
         samples: at least one.
         reduction: a sample's loss is the mean or the sum over its response tokens.
-        batch_size: samples in memory at once; does not change the result.
+        batch_size: samples in memory at once, at most.
+        token_budget: tokens in memory at once, padding included. Neither changes the result.
         progress: told of every sample.
 
     Returns:
@@ -68,7 +79,13 @@ def fisher_diagonal(
         raise ValueError("the Fisher information needs at least one sample")
     squares = SquaredGradients(model)
     reduce_per_sample_gradients(
-        model, samples, squares, loss_reduction=reduction, batch_size=batch_size, progress=progress
+        model,
+        samples,
+        squares,
+        loss_reduction=reduction,
+        batch_size=batch_size,
+        token_budget=token_budget,
+        progress=progress,
     )
     return {name: total.div_(len(samples)) for name, total in squares.sums.items()}
 
@@ -92,7 +109,7 @@ def materialize(work: Work) -> dict[str, Any]:
         model,
         samples,
         reduction=settings.loss_reduction,
-        batch_size=settings.batch_size,
+        token_budget=work.study.model.token_budget,
         progress=work.progress,
     )
     save_file({name: value.cpu().contiguous() for name, value in fisher.items()}, work.out / FILE)

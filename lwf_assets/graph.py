@@ -81,7 +81,7 @@ def _prompts_fingerprint(study: Study, partition: Partition, hash_file: HashFile
 
 
 def _selection(study: Study) -> Settings:
-    chosen = _fields(study.confidence, without=("alpha", "loss_reduction", "batch_size", "seed"))
+    chosen = _fields(study.confidence, without=("alpha", "loss_reduction", "seed"))
     seed = {"seed": study.confidence.seed} if study.confidence.end == "random" else {}
     return {"alpha": study.alpha, **chosen, **seed}
 
@@ -137,14 +137,14 @@ ASSETS: tuple[AssetSpec, ...] = (
         "fisher_diagonal",
         dimensions=(LEARNING_TASK,),
         inputs=("reference_checkpoint", "learning_data"),
-        code_version="1",
-        settings=lambda study: {"context": _context(study), "fisher": _fields(study.fisher, without=("batch_size",))},
+        code_version="2",
+        settings=lambda study: {"context": _context(study), "fisher": _fields(study.fisher)},
     ),
     AssetSpec(
         "confidence_terms",
         dimensions=BOTH,
         inputs=("base_model", "reference_checkpoint", "fisher_diagonal", "self_generated_corpus"),
-        code_version="1",
+        code_version="2",
         settings=lambda study: {"loss_reduction": study.confidence.loss_reduction},
     ),
     AssetSpec(

@@ -78,12 +78,14 @@ def _gradient_step(work: Work) -> None:
     base = work.input("base_model")
     model, tokenizer = load_model(base), load_tokenizer(base)
     samples = learning_data.encode_rows(work, work.input("learning_data") / learning_data.TRAIN, model, tokenizer)
-    step_along_mean_gradient(model, samples, length=work.study.training.learning_rate)
+    step_along_mean_gradient(
+        model, samples, length=work.study.training.learning_rate, token_budget=work.study.model.token_budget
+    )
     save_model(model, tokenizer, work.out / OPTIMUM)
 
 
 def step_along_mean_gradient(
-    model: PreTrainedModel, samples: Sequence[Sample], *, length: float, batch_size: int = 8
+    model: PreTrainedModel, samples: Sequence[Sample], *, length: float, token_budget: int
 ) -> None:
     """Move the weights by -length * (gradient of the mean sample loss), in place."""
     import torch
@@ -93,7 +95,7 @@ def step_along_mean_gradient(
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     mean = [torch.zeros_like(parameter) for parameter in parameters]
-    for indices in batches_by_length(samples, batch_size):
+    for indices in batches_by_length(samples, token_budget):
         loss = sample_losses(model, collate([samples[index] for index in indices]).to(model.device)).sum()
         for total, gradient in zip(
             mean, torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True), strict=True

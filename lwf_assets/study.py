@@ -78,6 +78,11 @@ class ModelSettings(Settings):
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the stored weights.")
     max_length: PositiveInt | None = Field(None, description="Context in tokens; null: what the model's config says.")
     truncate_prompts: bool = Field(False, description="Cut a too long prompt from the left instead of refusing it.")
+    token_budget: PositiveInt = Field(
+        2048,
+        description="Tokens in memory at once, padding included, where per-sample gradients or losses are taken; "
+        "changes nothing but memory and time.",
+    )
 
 
 class GenerationSettings(Settings):
@@ -136,7 +141,6 @@ class FisherSettings(Settings):
 
     samples: PositiveInt | None = Field(256, description="Rows of D_L to average over; null: all of them.")
     loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
-    batch_size: PositiveInt = Field(8, description="Samples in memory at once; does not change the result.")
     seed: NonNegativeInt = Field(0, description="Seed of the draw of rows.")
 
 
@@ -147,7 +151,6 @@ class ConfidenceSettings(Settings):
         None, description="Length of the gradient step to theta*(x); null: learning_rate."
     )
     loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
-    batch_size: PositiveInt = Field(8, description="Samples in memory at once; does not change the result.")
     selection_ratio: float | None = Field(None, gt=0, le=1, description="Share of D_self to forget; or give a count.")
     selection_count: PositiveInt | None = Field(None, description="Number of samples to forget; or give a ratio.")
     end: Literal["high", "low", "random"] = Field("high", description="Which end of the FC ranking is forgotten.")
@@ -188,7 +191,7 @@ class UnlearningSettings(Settings):
 class EvaluationSettings(Settings):
     """How checkpoints are compared."""
 
-    batch_size: PositiveInt = Field(16, description="Items per batch; does not change which items are scored.")
+    batch_size: PositiveInt = Field(16, description="Items answered at once; does not change which are scored.")
     response_examples: NonNegativeInt = Field(
         6, description="Forgetting prompts answered by every model in the report."
     )

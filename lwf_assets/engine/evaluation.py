@@ -11,7 +11,15 @@ import torch
 from lwf_assets.engine.generation import end_token_ids, generate
 from lwf_assets.engine.left_as_found import left_as_found
 from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
-from lwf_assets.engine.samples import Context, Sample, batches_by_length, collate, encode_prompt, encode_sample
+from lwf_assets.engine.samples import (
+    TOKEN_BUDGET,
+    Context,
+    Sample,
+    batches_by_length,
+    collate,
+    encode_prompt,
+    encode_sample,
+)
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.tasks.scorers import ItemScore, score
 
@@ -40,6 +48,7 @@ def evaluate(
     *,
     context: Context,
     batch_size: int = 16,
+    token_budget: int = TOKEN_BUDGET,
     progress: Progress = SILENT,
 ) -> list[ItemResult]:
     """Every row answered and judged: by the likeliest choice for a choice task, by greedy decoding for the others.
@@ -48,7 +57,7 @@ def evaluate(
         LwfError: a prompt longer than the context, unless the study cuts it.
     """
     if task.scorer == "choice":
-        responses = likeliest_choices(model, tokenizer, rows, context=context, batch_size=batch_size)
+        responses = likeliest_choices(model, tokenizer, rows, context=context, token_budget=token_budget)
     else:
         responses = greedy_responses(
             model,
@@ -59,7 +68,7 @@ def evaluate(
             batch_size=batch_size,
         )
     targets = [encode_sample(tokenizer, row.prompt, row.target, context=context, row_id=row.id) for row in rows]
-    losses = negative_log_likelihoods(model, targets, batch_size=batch_size)
+    losses = negative_log_likelihoods(model, targets, token_budget=token_budget)
     progress.advance(len(rows))
     return [
         ItemResult(row.id, response, score(task.scorer, response, row), loss)
@@ -98,7 +107,7 @@ def likeliest_choices(
     rows: Sequence[TestRow],
     *,
     context: Context,
-    batch_size: int = 16,
+    token_budget: int = TOKEN_BUDGET,
 ) -> list[str]:
     """The choice with the highest log-likelihood (summed over its tokens) after each row's prompt."""
     candidates: list[Sample] = []
@@ -110,7 +119,7 @@ def likeliest_choices(
             owners.append((index, choice))
     best: dict[int, tuple[float, str]] = {}
     with left_as_found(model):
-        for indices in batches_by_length(candidates, batch_size):
+        for indices in batches_by_length(candidates, token_budget):
             batch = collate([candidates[i] for i in indices]).to(model.device)
             for i, loss in zip(indices, sample_losses(model, batch, reduction="sum").tolist(), strict=True):
                 owner, choice = owners[i]

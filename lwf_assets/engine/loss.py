@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lwf_assets.engine.left_as_found import left_as_found
-from lwf_assets.engine.samples import IGNORED, Batch, Sample, batches_by_length, collate
+from lwf_assets.engine.samples import IGNORED, TOKEN_BUDGET, Batch, Sample, batches_by_length, collate
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def token_losses(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def negative_log_likelihoods(
-    model: PreTrainedModel, samples: Sequence[Sample], *, batch_size: int = 8, progress: Progress = SILENT
+    model: PreTrainedModel, samples: Sequence[Sample], *, token_budget: int = TOKEN_BUDGET, progress: Progress = SILENT
 ) -> list[float]:
     """Mean NLL per response token of each sample, in nats, in the order of `samples`."""
     losses = [0.0] * len(samples)
     with left_as_found(model):
-        for indices in batches_by_length(samples, batch_size):
+        for indices in batches_by_length(samples, token_budget):
             batch = collate([samples[index] for index in indices]).to(model.device)
             for index, loss in zip(indices, sample_losses(model, batch).tolist(), strict=True):
                 losses[index] = loss

@@ -1,33 +1,39 @@
-"""The gradient of each sample's loss, handed to a reduction parameter by parameter.
+"""The gradient of each sample's loss, reduced block by block as a batched backward pass produces it.
 
 Both the Fisher diagonal and the confidence terms are sums over the elements of per-sample gradients that never need to
-be kept. They give this module a `Reduction` and get called once per sample and parameter.
+be kept. They give this module a `Reduction`. The cost is about that of one plain training step on the same samples: the
+products that give the per-sample gradients of a layer are the same arithmetic that a plain backward spends on the
+gradient of its weights, and each block is reduced while it is still in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
 
+from lwf_assets.engine.gradient_blocks import Reduction, reduce_factors
+from lwf_assets.engine.gradient_factors import (
+    Factor,
+    GradientFactors,
+    parameters_reached_by,
+)
 from lwf_assets.engine.left_as_found import left_as_found
 from lwf_assets.engine.loss import LossReduction, sample_losses
-from lwf_assets.engine.samples import Sample, batches_by_length, collate
+from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, batches_by_length, collate
+from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
     from transformers import PreTrainedModel
 
-
-class Reduction(Protocol):
-    """What becomes of the per-sample gradients."""
-
-    def add(self, index: int, name: str, gradient: Tensor) -> None:
-        """Sample `index`'s gradient of the parameter `name`, in the parameter's shape and type. Not to be kept."""
+log = logging.getLogger(__name__)
 
 
 def reduce_per_sample_gradients(
@@ -36,31 +42,138 @@ def reduce_per_sample_gradients(
     reduction: Reduction,
     *,
     loss_reduction: LossReduction = "mean",
-    batch_size: int = 8,
+    batch_size: int | None = None,
+    token_budget: int = TOKEN_BUDGET,
     progress: Progress = SILENT,
 ) -> list[float]:
     """Feed every sample's gradient to `reduction`; give back each sample's loss, in nats.
 
     A tied parameter is one parameter: its gradient is the sum over its uses. A parameter that a sample does not reach
-    (an idle expert) has gradient zero and is not passed on. `batch_size` bounds how many samples are in memory at once
-    and never changes a result: samples are differentiated one by one, which is right for every architecture.
+    (an idle expert) has gradient zero and need not be passed on. A parameter with a use that has no rule
+    (`gradient_factors`) is found before its first gradient, named in the log, and differentiated sample by sample.
+
+    Args:
+        model: any transformers causal language model; left as found.
+        samples: in any order.
+        reduction: gets every block of every gradient.
+        loss_reduction: a sample's loss is the mean or the sum over its response tokens.
+        batch_size: samples in memory at once, at most; None for as many as `token_budget` allows.
+        token_budget: tokens in memory at once, padding included; a longer sample is a batch of its own.
+        progress: told of every sample.
     """
     losses = [0.0] * len(samples)
-    current = 0
-
-    def receive(name: str, gradient: Tensor) -> None:
-        reduction.add(current, name, gradient)
-
-    with left_as_found(model) as parameters, gradients_handed_to(receive, parameters):
-        for indices in batches_by_length(samples, batch_size):
-            for current in indices:
-                batch = collate([samples[current]]).to(model.device)
-                with torch.enable_grad():
-                    loss = sample_losses(model, batch, reduction=loss_reduction)[0]
-                torch.autograd.backward(loss)
-                losses[current] = loss.item()
-                progress.advance()
+    with left_as_found(model) as parameters, torch.enable_grad():
+        work = _Work(model, parameters, reduction, loss_reduction)
+        for indices in batches_by_length(samples, token_budget, batch_size):
+            batch_losses = work.reduce([samples[index] for index in indices], indices)
+            for index, loss in zip(indices, batch_losses.tolist(), strict=True):
+                losses[index] = loss
+            progress.advance(len(indices))
     return losses
+
+
+class _Work:
+    """Parameters sorted into those whose every use has a rule, which are differentiated for many samples together, and
+    the others, for which one sample is differentiated at a time."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        parameters: Mapping[str, Parameter],
+        reduction: Reduction,
+        loss_reduction: LossReduction,
+    ) -> None:
+        self.model = model
+        self.reduction = reduction
+        self.loss_reduction = loss_reduction
+        self.together = dict(parameters)
+        self.alone: dict[str, Parameter] = {}
+
+    def reduce(self, samples: Sequence[Sample], indices: Sequence[int]) -> Tensor:
+        """Reduce the gradients of one batch; gives its losses, [batch]."""
+        places = torch.tensor(indices, device=self.model.device)
+        losses = self._reduce_together(samples, places) if self.together else None
+        if self.alone:
+            alone = [self._reduce_alone(*one) for one in zip(samples, places.unsqueeze(1), strict=True)]
+            losses = torch.cat(alone) if losses is None else losses
+        assert losses is not None
+        return losses
+
+    def _reduce_together(self, samples: Sequence[Sample], places: Tensor) -> Tensor:
+        waiting: dict[str, list[Factor]] = {}
+
+        def receive(name: str, factor: Factor) -> None:
+            factors = waiting.setdefault(name, [])
+            factors.append(factor)
+            if len(factors) == watch.uses[name]:
+                reduce_factors(waiting.pop(name), self.reduction, places, name)
+
+        losses, watch = self._losses(samples, receive)
+        self._backward(losses.sum(), watch)
+        for name, factors in waiting.items():  # a use that no loss depends on has told nothing
+            reduce_factors(factors, self.reduction, places, name)
+        return losses.detach()
+
+    def _losses(
+        self, samples: Sequence[Sample], receive: Callable[[str, Factor], None]
+    ) -> tuple[Tensor, GradientFactors]:
+        """The losses of one batch, whose backward pass will tell `receive` of the parameters with rules alone."""
+        for parameters, differentiable in ((self.together, True), (self.alone, False)):
+            for parameter in parameters.values():
+                parameter.requires_grad_(differentiable)
+        longest = max(len(sample) for sample in samples)
+        batch = collate(samples, length=longest + (longest == len(samples))).to(self.model.device)
+        watch = GradientFactors(
+            self.together,
+            (batch.input_ids.shape[0], batch.input_ids.shape[1]),
+            lambda name, factor: receive(name, factor) if name in self.together else None,
+        )
+        with watch:
+            losses = sample_losses(self.model, batch, reduction=self.loss_reduction)
+        names = {id(parameter): name for name, parameter in self.together.items()}
+        without_rule = {names[id(leaf)] for leaf in parameters_reached_by(losses) if id(leaf) in names}
+        self._set_apart(without_rule, "is used in a way that has no rule")
+        return losses, watch
+
+    def _backward(self, loss: Tensor, watch: GradientFactors) -> None:
+        if self.together:
+            try:
+                torch.autograd.backward(loss, inputs=[watch.anchor])
+            except CheckpointError as error:
+                raise LwfError(
+                    "the model recomputes activations (torch.utils.checkpoint) in evaluation mode, which hides its "
+                    "operations from this work; switch its gradient checkpointing off"
+                ) from error
+            watch.check_order()
+
+    def _set_apart(self, names: Set[str], why: str) -> None:
+        if names:
+            count = sum(self.together[name].numel() for name in names)
+            log.warning(
+                "%d parameter tensors (%s elements; first %s) are differentiated one sample at a time, which is exact "
+                "but slower: each %s",
+                len(names),
+                f"{count:,}",
+                min(names),
+                why,
+            )
+            self.alone |= {name: self.together.pop(name) for name in sorted(names)}
+
+    def _reduce_alone(self, sample: Sample, place: Tensor) -> Tensor:
+        """The same for the parameters without a rule and a single sample, by a plain backward pass."""
+        for parameters, differentiable in ((self.together, False), (self.alone, True)):
+            for parameter in parameters.values():
+                parameter.requires_grad_(differentiable)
+        batch = collate([sample]).to(self.model.device)
+
+        def receive(name: str, gradient: Tensor) -> None:
+            self.reduction.add(name, ..., [(place, gradient.unsqueeze(0))])
+
+        with gradients_handed_to(receive, self.alone):
+            loss = sample_losses(self.model, batch, reduction=self.loss_reduction)
+            if loss.requires_grad:  # not where the sample reaches none of them
+                torch.autograd.backward(loss)
+        return loss.detach()
 
 
 @contextmanager

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 IGNORED = -100
 """Label of a position without loss, as transformers has it."""
 
+TOKEN_BUDGET = 2048
+"""Tokens in memory at once, unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -48,10 +51,10 @@ class Batch:
         return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
 
 
-def collate(samples: Sequence[Sample], *, pad_id: int = 0) -> Batch:
-    """One row per sample, padded on the right; padding and prompt carry no loss."""
-    longest = max(len(sample) for sample in samples)
-    input_ids = torch.full((len(samples), longest), pad_id, dtype=torch.long)
+def collate(samples: Sequence[Sample], *, pad_id: int = 0, length: int | None = None) -> Batch:
+    """One row per sample, padded on the right to `length` or to the longest; padding and prompt carry no loss."""
+    length = length or max(len(sample) for sample in samples)
+    input_ids = torch.full((len(samples), length), pad_id, dtype=torch.long)
     attention_mask = torch.zeros_like(input_ids)
     labels = torch.full_like(input_ids, IGNORED)
     for row, sample in enumerate(samples):
@@ -61,12 +64,25 @@ def collate(samples: Sequence[Sample], *, pad_id: int = 0) -> Batch:
     return Batch(input_ids, attention_mask, labels)
 
 
-def batches_by_length(samples: Sequence[Sample], batch_size: int) -> Iterator[list[int]]:
-    """Indices of samples of like length, longest first: little padding, and the largest batch shows at once if it
-    fits."""
-    order = sorted(range(len(samples)), key=lambda index: (-len(samples[index]), index))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+def batches_by_length(
+    samples: Sequence[Sample], token_budget: int = TOKEN_BUDGET, batch_size: int | None = None
+) -> Iterator[list[int]]:
+    """Indices of samples of like length, longest first: the batch that needs most memory shows at once if it fits.
+
+    A batch has at most `token_budget` tokens, padding included (a sample that is longer stands alone), at most
+    `batch_size` samples, and none shorter than half of its longest.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(samples)), key=lambda index: (-len(samples[index]), index)):
+        if batch:
+            longest = len(samples[batch[0]])
+            full = (len(batch) + 1) * longest > token_budget or len(batch) == batch_size
+            if full or 2 * len(samples[index]) < longest:
+                yield batch
+                batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ ROWS = [
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_the_likeliest_choice_is_that_of_single_rows(batch_size: int) -> None:
+@pytest.mark.parametrize("token_budget", [1, 100, 3000])
+def test_the_likeliest_choice_is_that_of_single_rows(token_budget: int) -> None:
     """Log-likelihoods are summed over a choice's tokens, the end of the text not among them."""
     model, tokenizer = tiny_llama(seed=3), tiny_tokenizer()
     precise, expected = in_float64(model), []
@@ -49,7 +49,7 @@ def test_the_likeliest_choice_is_that_of_single_rows(batch_size: int) -> None:
         samples = {choice: Sample(prompt, tokenizer(f" {choice}")["input_ids"]) for choice in CHOICES}
         losses = {choice: loss_by_hand(precise, sample, "sum").item() for choice, sample in samples.items()}
         expected.append(min(losses, key=losses.__getitem__))
-    assert likeliest_choices(model, tokenizer, ROWS, context=CONTEXT, batch_size=batch_size) == expected
+    assert likeliest_choices(model, tokenizer, ROWS, context=CONTEXT, token_budget=token_budget) == expected
 
 
 @torch.no_grad()

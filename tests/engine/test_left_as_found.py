@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ def _terms(model: PreTrainedModel, samples: list[Sample], *, progress: Progress 
 
 
 LOOKS: dict[str, Callable[..., Any]] = {
-    "fisher_diagonal": fisher_diagonal,
+    "fisher_diagonal": partial(fisher_diagonal, token_budget=80),
     "confidence_terms": _terms,
-    "negative_log_likelihoods": negative_log_likelihoods,
+    "negative_log_likelihoods": partial(negative_log_likelihoods, token_budget=80),
 }
 
 

@@ -62,12 +62,12 @@ def test_the_loss_of_bfloat16_weights_is_in_float32() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(count=st.integers(1, 9), batch_size=st.integers(1, 10), seed=st.integers(0, 1000))
-def test_likelihoods_keep_the_order_of_the_samples(count: int, batch_size: int, seed: int) -> None:
+@given(count=st.integers(1, 9), token_budget=st.integers(1, 200), seed=st.integers(0, 1000))
+def test_likelihoods_keep_the_order_of_the_samples(count: int, token_budget: int, seed: int) -> None:
     model, samples = tiny_llama(), random_samples(count, seed=seed)
     precise = in_float64(model)
     expected = [loss_by_hand(precise, sample).item() for sample in samples]
-    assert negative_log_likelihoods(model, samples, batch_size=batch_size) == pytest.approx(expected, rel=1e-5)
+    assert negative_log_likelihoods(model, samples, token_budget=token_budget) == pytest.approx(expected, rel=1e-5)
 
 
 def test_likelihoods_of_nothing() -> None:

@@ -9,16 +9,16 @@ from by_hand import in_float64, loss_by_hand, relative_error, samples_of_all_len
 from lwf_assets.reference_checkpoint import step_along_mean_gradient
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 20])
+@pytest.mark.parametrize("token_budget", [1, 100, 1000])
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "mixtral"])
-def test_is_one_sgd_step_on_all_samples(architecture: str, batch_size: int) -> None:
+def test_is_one_sgd_step_on_all_samples(architecture: str, token_budget: int) -> None:
     model, samples = tiny_model(architecture), samples_of_all_lengths(8)
     start, precise = weights(model), in_float64(model)
     optimizer = torch.optim.SGD(precise.parameters(), lr=0.3)
     (sum(loss_by_hand(precise, sample) for sample in samples) / len(samples)).backward()
     optimizer.step()
 
-    step_along_mean_gradient(model, samples, length=0.3, batch_size=batch_size)
+    step_along_mean_gradient(model, samples, length=0.3, token_budget=token_budget)
 
     moved = {name: value.double() - start[name].double() for name, value in weights(model).items()}
     expected = {name: value - start[name].double() for name, value in weights(precise).items()}
@@ -38,7 +38,7 @@ def test_frozen_weights_stay() -> None:
     frozen = "model.layers.0.mlp.up_proj.weight"
     model.get_parameter(frozen).requires_grad_(False)
     start = weights(model)
-    step_along_mean_gradient(model, samples_of_all_lengths(3), length=0.1)
+    step_along_mean_gradient(model, samples_of_all_lengths(3), length=0.1, token_budget=100)
     after = weights(model)
     assert torch.equal(after[frozen], start[frozen])
     assert not torch.equal(after["model.layers.1.mlp.up_proj.weight"], start["model.layers.1.mlp.up_proj.weight"])

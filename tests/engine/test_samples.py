@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,15 +33,24 @@ def test_collate_labels_the_response_alone(samples: list[Sample], pad_id: int) -
 
 
 @unhurried
-@given(samples=_samples, batch_size=st.integers(1, 8))
-def test_batches_by_length_hold_every_sample_once_longest_first(samples: list[Sample], batch_size: int) -> None:
-    batches = list(batches_by_length(samples, batch_size))
-    flat = [index for batch in batches for index in batch]
+@given(
+    samples=st.lists(st.builds(Sample, _ids, _ids), max_size=20),
+    token_budget=st.integers(1, 60),
+    batch_size=st.none() | st.integers(1, 8),
+)
+def test_batches_by_length(samples: list[Sample], token_budget: int, batch_size: int | None) -> None:
+    batches = [[len(samples[i]) for i in batch] for batch in batches_by_length(samples, token_budget, batch_size)]
+    flat = [i for batch in batches_by_length(samples, token_budget, batch_size) for i in batch]
     assert sorted(flat) == list(range(len(samples)))
-    assert all(len(batch) == batch_size for batch in batches[:-1])
-    assert 1 <= len(batches[-1]) <= batch_size
-    lengths = [len(samples[index]) for index in flat]
-    assert lengths == sorted(lengths, reverse=True)
+    assert [len(samples[i]) for i in flat] == sorted(map(len, samples), reverse=True)
+    most = batch_size or len(samples)
+    for batch in batches:
+        assert 1 <= len(batch) <= most
+        assert len(batch) * batch[0] <= token_budget or len(batch) == 1
+        assert 2 * batch[-1] >= batch[0]
+    for batch, following in pairwise(batches):  # none ends early
+        fits = (len(batch) + 1) * batch[0] <= token_budget and len(batch) < most
+        assert not fits or 2 * following[0] < batch[0]
 
 
 def test_a_sample_needs_a_loss() -> None:
