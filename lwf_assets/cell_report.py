@@ -165,7 +165,7 @@ def learning_curves(label: str, checkpoint: Path) -> list[Curve]:
 
 
 def _unlearning_curves(ledger: Sequence[dict[str, Any]]) -> list[Curve]:
-    """Mean NLL of each unlearning batch, just before and just after its update."""
+    """Mean NLL of each unlearning batch, just before its update and when its samples were next looked at."""
     curves = []
     for label in ("before", "after"):
         for seed in sorted({entry["seed"] for entry in ledger}):

@@ -48,7 +48,7 @@ def _fields(section: BaseModel, *, without: tuple[str, ...] = ()) -> Settings:
 
 
 def _context(study: Study) -> Settings:
-    return _fields(study.model, without=("source", "dtype"))
+    return _fields(study.model, without=("source", "dtype", "token_budget"))
 
 
 def _training(study: Study) -> Settings:
@@ -158,7 +158,7 @@ ASSETS: tuple[AssetSpec, ...] = (
         "lwf_checkpoint",
         dimensions=BOTH,
         inputs=("base_model", "learning_data", "scored_forget_set"),
-        code_version="1",
+        code_version="2",
         settings=lambda study: {**_training(study), "unlearning": _fields(study.unlearning)},
     ),
     AssetSpec(

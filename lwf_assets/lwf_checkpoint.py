@@ -21,8 +21,7 @@ LEDGER = "unlearning_ledger.parquet"
 
 
 def materialize(work: Work) -> dict[str, Any]:
-    """Train each seed and write, beside the models, which sample was unlearned at which step and what that did to
-    it."""
+    """Train each seed and write, beside the models, which sample was unlearned at which step and what remained."""
     import pyarrow as pa
 
     from lwf_assets.engine.samples import Sample
@@ -35,7 +34,6 @@ def materialize(work: Work) -> dict[str, Any]:
     def tell(step: int, entries: list[LedgerEntry]) -> None:
         values = {
             "unlearning/nll_before": sum(entry.nll_before for entry in entries) / len(entries),
-            "unlearning/nll_after": sum(entry.nll_after for entry in entries) / len(entries),
             "unlearning/pushed": sum(entry.pushed for entry in entries) / len(entries),
         }
         work.progress.metrics(max(step, 0), values)

@@ -59,11 +59,10 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "reference.steps": (2, {"reference_checkpoint"}),
     "fisher.samples": (3, {"fisher_diagonal"}),
     "fisher.loss_reduction": ("sum", {"fisher_diagonal"}),
-    "fisher.batch_size": (3, set()),
     "fisher.seed": (5, {"fisher_diagonal"}),
     "confidence.alpha": (0.7, {"scored_forget_set"}),
     "confidence.loss_reduction": ("sum", {"confidence_terms"}),
-    "confidence.batch_size": (3, set()),
+    "model.token_budget": (300, set()),
     "confidence.selection_ratio": (0.9, {"scored_forget_set"}),
     "confidence.selection_count": (2, {"scored_forget_set"}),
     "confidence.end": ("low", {"scored_forget_set"}),
@@ -225,7 +224,7 @@ def test_a_new_task_leaves_every_other_cell_and_code_version_as_it_is(values: di
 
 def test_a_raised_code_constant_changes_the_code_version(values: dict[str, Any]) -> None:
     study, spec = changed(values, {}), ASSET["lwf_checkpoint"]
-    raised = dataclasses.replace(spec, code_version="2")
+    raised = dataclasses.replace(spec, code_version=f"{spec.code_version}+1")
     assert asset_code_version(study, raised) != asset_code_version(study, spec)
 
 

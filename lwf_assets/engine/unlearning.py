@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lwf_assets.engine.left_as_found import in_evaluation_mode
-from lwf_assets.engine.loss import sample_losses
+from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
 from lwf_assets.engine.samples import Sample, collate
 from lwf_assets.errors import LwfError
 
@@ -29,15 +29,17 @@ Timing = Literal["periodic", "upfront", "random"]
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One sample of one unlearning step: its NLL per token (nats) just before and just after the update.
+    """One sample of one unlearning step: its NLL per token (nats) just before it and when it was next looked at.
 
+    `nll_after` is what remained: the NLL at the sample's next turn, or at the end of training after its last one; None
+    until then. (A look right after each update would cost a forward pass, and would not see what learning brings back.)
     `pushed` is False when the sample was at or above the cap already and gave no gradient.
     """
 
     step: int
     sample_id: str
     nll_before: float
-    nll_after: float
+    nll_after: float | None
     pushed: bool
 
 
@@ -80,7 +82,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         timing: `periodic`; `upfront`, as many steps all before learning; `random`, as many after randomly chosen steps.
         seed: of the batches and of random timing.
         pad_id: token that fills short rows; never attended to.
-        on_unlearn: called with the step and its ledger entries.
+        on_unlearn: called with the step and its ledger entries, whose `nll_after` is not known yet.
 
     Attributes:
         ledger: every entry so far, in order.
@@ -108,6 +110,8 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             raise ValueError("interval and batch_size must be at least 1")
         if sample_ids is not None and len(sample_ids) != len(samples):
             raise ValueError(f"one id a sample is needed; got {len(sample_ids)} for {len(samples)} samples")
+        if sample_ids is not None and len(set(sample_ids)) != len(sample_ids):
+            raise ValueError("sample_ids must differ from each other: the ledger knows samples by them")
         self.samples = list(samples)
         self.sample_ids = list(sample_ids) if sample_ids is not None else [str(n) for n in range(len(samples))]
         self.interval = interval
@@ -121,6 +125,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         self.pad_id = pad_id
         self.on_unlearn = on_unlearn
         self.ledger: list[LedgerEntry] = []
+        self._last_entry: dict[str, int] = {}
         self._optimizer: torch.optim.Optimizer | None = None
         self._due: dict[int, int] = {}
         self._learner_rate = 0.0
@@ -138,7 +143,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         due = unlearning_steps(self.timing, state.max_steps, self.interval, self.seed)
         self._due = {step: number for number, step in enumerate(due)}
         self._optimizer = self._make_optimizer(model)
-        self.ledger = []
+        self.ledger, self._last_entry = [], {}
         if state.global_step > 0:
             self._resume(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", model)
         else:
@@ -172,6 +177,23 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         if state.global_step in self._due and rate > 0:  # zero in the first step of a warm-up
             self._unlearn(state.global_step, model, rate=rate, bfloat16=args.bf16)
 
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PreTrainedModel,
+        **kwargs: Any,
+    ) -> None:
+        """Look once more at every sample that had a turn."""
+        samples = dict(zip(self.sample_ids, self.samples, strict=True))
+        names = list(self._last_entry)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=args.bf16):
+            losses = negative_log_likelihoods(model, [samples[name] for name in names])
+        for name, loss in zip(names, losses, strict=True):
+            self._close(name, loss)
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Put the ascent's state beside the learner's, whole or not at all."""
         if not state.is_world_process_zero or self._optimizer is None:
@@ -184,9 +206,8 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
 
     def _make_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if self.optimizer_name == "sgd":
-            return torch.optim.SGD(trainable, lr=self.forgetting_rate)
-        return torch.optim.Adam(trainable, lr=self.forgetting_rate)
+        optimizer = torch.optim.SGD if self.optimizer_name == "sgd" else torch.optim.Adam
+        return optimizer(trainable, lr=self.forgetting_rate, fused=model.device.type in ("cpu", "cuda"))
 
     def _resume(self, checkpoint: Path, model: PreTrainedModel) -> None:
         path = checkpoint / STATE_FILE
@@ -199,6 +220,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         assert self._optimizer is not None
         self._optimizer.load_state_dict(saved["optimizer"])
         self.ledger = [LedgerEntry(**entry) for entry in saved["ledger"]]
+        self._last_entry = {entry.sample_id: number for number, entry in enumerate(self.ledger)}
 
     def _batch(self, number: int) -> list[int]:
         """The samples of the `number`-th unlearning step: a seeded shuffle of all samples is dealt out in full batches,
@@ -212,31 +234,38 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         """One step of ascent on the batch that (seed, step) names."""
         chosen = self._batch(self._due[step])
         batch = collate([self.samples[index] for index in chosen], pad_id=self.pad_id).to(model.device)
-        autocast = partial(torch.autocast, model.device.type, torch.bfloat16, enabled=bfloat16)
-        # Without dropout: both figures are the model's and not a draw's, and the learner's own draws stay as they were.
+        # Without dropout: the figures are the model's and not a draw's, and the learner's own draws stay as they were.
         with in_evaluation_mode(model):
-            with autocast():
-                before = sample_losses(model, batch)
-            if not torch.isfinite(before).all():
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+                losses = sample_losses(model, batch)
+            before = losses.tolist()
+            if not all(map(math.isfinite, before)):
                 raise LwfError(
-                    f"the unlearning loss became {before.sum().item()} at step {step}; lower "
+                    f"the unlearning loss became {sum(before)} at step {step}; lower "
                     f"unlearning.forgetting_rate ({self.forgetting_rate}) or unlearning.per_sample_cap "
                     f"({self.per_sample_cap})"
                 )
-            pushed = before.detach() < self.per_sample_cap
-            after = before
-            if pushed.any():
-                self._ascend(before[pushed].sum() / len(chosen), rate)
-                # A context of its own: autocast keeps the weights that it has cast until its context ends.
-                with torch.no_grad(), autocast():
-                    after = sample_losses(model, batch)
-        entries = [
-            LedgerEntry(step, self.sample_ids[index], *figures)
-            for index, *figures in zip(chosen, before.tolist(), after.tolist(), pushed.tolist(), strict=True)
-        ]
+            pushed = [loss < self.per_sample_cap for loss in before]
+            if any(pushed):
+                self._ascend(losses[torch.tensor(pushed, device=losses.device)].sum() / len(chosen), rate)
+        self._note(step, [self.sample_ids[index] for index in chosen], before, pushed)
+
+    def _note(self, step: int, names: Sequence[str], losses: Sequence[float], pushed: Sequence[bool]) -> None:
+        """New entries; the losses are also what remained of the same samples' turns before."""
+        entries: list[LedgerEntry] = []
+        for name, loss, was_pushed in zip(names, losses, pushed, strict=True):
+            self._close(name, loss)
+            self._last_entry[name] = len(self.ledger) + len(entries)
+            entries.append(LedgerEntry(step, name, loss, None, was_pushed))
         self.ledger += entries
         if self.on_unlearn is not None:
             self.on_unlearn(step, entries)
+
+    def _close(self, name: str, loss: float) -> None:
+        """What remained of the sample's last turn, if it had one."""
+        number = self._last_entry.get(name)
+        if number is not None:
+            self.ledger[number] = replace(self.ledger[number], nll_after=loss)
 
     def _ascend(self, loss: Tensor, rate: float) -> None:
         assert self._optimizer is not None

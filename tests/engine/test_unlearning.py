@@ -91,6 +91,9 @@ def test_forgotten_samples_become_less_likely(tmp_path: Path) -> None:
     for step in steps:
         entries = [entry for entry in unlearning.ledger if entry.step == step]
         assert sum(entry.nll_after for entry in entries) > sum(entry.nll_before for entry in entries)
+    final = negative_log_likelihoods(forgetting, FORGOTTEN)
+    last = {int(entry.sample_id): entry.nll_after for entry in unlearning.ledger if entry.step == max(steps)}
+    assert [last[n] for n in range(9)] == pytest.approx(final, rel=1e-5)
 
 
 def _timed(folder: Path, **settings: Any) -> list[int]:
@@ -203,7 +206,7 @@ def test_the_ledger_holds_the_models_likelihood_and_not_a_draws(tmp_path: Path, 
     """Trainer leaves dropout on between its steps."""
     model, samples = tiny_model("gpt2"), random_samples(4, vocabulary=60)
     unlearning = PeriodicUnlearning(samples, interval=3, forgetting_rate=1e-30, timing=timing, per_sample_cap=NO_CAP)
-    used = trainer(tmp_path, model, [unlearning], max_steps=3)
+    used = trainer(tmp_path, model, [unlearning], max_steps=3, learning_rate=1e-30)
     used.train_dataset = random_samples(8, vocabulary=60)
     used.train()
     assert len(unlearning.ledger) == 4
@@ -276,7 +279,7 @@ def test_a_batch_that_is_forgotten_leaves_the_weights_alone(tmp_path: Path, opti
     assert same_bits(weights(plain), weights(forgetting))
     assert len(unlearning.ledger) == 6 * 8
     assert not any(entry.pushed for entry in unlearning.ledger)
-    assert all(entry.nll_after == entry.nll_before > 0.01 for entry in unlearning.ledger)
+    assert all(entry.nll_before > 0.01 for entry in unlearning.ledger)
 
 
 def test_momentum_does_not_move_the_weights_once_all_is_forgotten(tmp_path: Path) -> None:
@@ -326,11 +329,12 @@ def test_the_ascent_follows_the_learners_schedule(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 def test_the_ledger_can_be_recomputed(tmp_path: Path, bfloat16: bool) -> None:
-    """In mixed precision too, where autocast keeps the weights it has cast: stale ones would hide the update."""
+    """In mixed precision too, where autocast keeps the weights it has cast: stale ones would hide an update. Nine
+    samples in batches of four: two have one turn alone, the others two."""
     model = tiny_llama()
     snapshots, after = Snapshots(), _After(model)
     unlearning = PeriodicUnlearning(
-        FORGOTTEN, interval=2, forgetting_rate=1e-2, per_sample_cap=NO_CAP, batch_size=3, on_unlearn=after
+        FORGOTTEN, interval=2, forgetting_rate=1e-2, per_sample_cap=NO_CAP, batch_size=4, on_unlearn=after
     )
     trainer(tmp_path, model, [snapshots, unlearning], bf16=bfloat16).train()
     fresh = tiny_llama()
@@ -352,8 +356,12 @@ def test_the_ledger_can_be_recomputed(tmp_path: Path, bfloat16: bool) -> None:
         entries = [entry for entry in unlearning.ledger if entry.step == step]
         names = [entry.sample_id for entry in entries]
         assert [e.nll_before for e in entries] == pytest.approx(recomputed(snapshots.at[step], names), rel=1e-4)
-        assert [e.nll_after for e in entries] == pytest.approx(recomputed(after.at[step], names), rel=1e-4)
-        assert sum(e.nll_after - e.nll_before for e in entries) > 0.3
+        for entry in entries:
+            later = [e.step for e in unlearning.ledger if e.step > step and e.sample_id == entry.sample_id]
+            state = snapshots.at[later[0]] if later else after.at[6]
+            assert entry.nll_after == pytest.approx(*recomputed(state, [entry.sample_id]), rel=1e-4)
+        raised = sum(recomputed(after.at[step], names)) - sum(e.nll_before for e in entries)
+        assert raised > 0.3
 
 
 def test_a_loss_that_is_no_number_is_an_error(tmp_path: Path) -> None:
@@ -371,3 +379,5 @@ def test_settings_that_mean_nothing() -> None:
         PeriodicUnlearning(FORGOTTEN, interval=0)
     with pytest.raises(ValueError, match="at least 1"):
         PeriodicUnlearning(FORGOTTEN, batch_size=0)
+    with pytest.raises(ValueError, match="must differ"):
+        PeriodicUnlearning(FORGOTTEN, sample_ids=["same"] * 9)
