@@ -63,9 +63,9 @@ def loss_curves(curves: Sequence[Curve]) -> Figure:
 
 
 def unlearning_curves(curves: Sequence[Curve]) -> Figure:
-    """Mean NLL of the unlearning batch by learning step; labels "before" and "after" the update."""
+    """Mean NLL of the unlearning batch by learning step; "before" the update, and "after": when next looked at."""
     figure, (axes,) = new_figure("learning step", "NLL of the unlearning batch\n(nats per token)")
-    looks = {"before": ("before the update", BASE), "after": ("after the update", FORGOTTEN)}
+    looks = {"before": ("before the update", BASE), "after": ("when next looked at", FORGOTTEN)}
     _draw_curves(axes, curves, looks)
     return figure
 

@@ -131,7 +131,8 @@ def _result_plots(report: CellReport) -> list[_Plot]:
         _plot(
             "unlearning",
             "Unlearning",
-            "The batch of each unlearning step, just before and just after its update. " + seeds,
+            "The batch of each unlearning step, just before its update, and at its samples' next turn or the end. "
+            + seeds,
             plots.unlearning_curves(report.unlearning_curves),
         ),
         _plot(

@@ -65,7 +65,7 @@ def test_a_loss_curve_of_another_name_is_drawn_under_that_name() -> None:
 def test_unlearning_curves_draw_before_and_after() -> None:
     figure = plots.unlearning_curves([_curve("before", [1.0, 2.0]), _curve("after", [1.5, 2.5])])
 
-    assert set(_bold_lines(figure)) == {"before the update", "after the update"}
+    assert set(_bold_lines(figure)) == {"before the update", "when next looked at"}
 
 
 def test_histogram_counts_every_finite_sample_once() -> None:
@@ -183,7 +183,7 @@ def test_svg_is_one_element_with_text_and_no_fixed_size() -> None:
     assert svg.startswith("<svg")
     assert "width" not in root.attrib
     assert "viewBox" in root.attrib
-    assert "after the update" in _svg_text(svg)
+    assert "when next looked at" in _svg_text(svg)
     assert "<style" not in svg
     assert "<metadata" not in svg
     assert "DejaVu" not in svg
