@@ -32,22 +32,23 @@ FILE = "fisher_diagonal.safetensors"
 
 
 class SquaredGradients:
-    """Sums squared per-sample gradients in fp32, whatever the type of the weights."""
+    """The mean over `count` samples of the squared gradient, in fp32 whatever the type of the weights."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in model.named_parameters()}
+    def __init__(self, model: PreTrainedModel, count: int) -> None:
+        self.share = 1 / count
+        self.means = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in model.named_parameters()}
 
     def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
         """Square and add."""
-        total = self.sums[name][rows]
+        mean = self.means[name][rows]
         for _, some in gradients:
             for gradient in some.float():
-                total.addcmul_(gradient, gradient)
+                mean.addcmul_(gradient, gradient, value=self.share)
 
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         """Square and add, row by row."""
         squares = gradients[1].float().square()
-        self.sums[name].index_add_(0, rows.flatten(), squares.flatten(0, 1))
+        self.means[name].index_add_(0, rows.flatten(), squares.flatten(0, 1), alpha=self.share)
 
 
 def fisher_diagonal(
@@ -77,17 +78,17 @@ def fisher_diagonal(
     """
     if not samples:
         raise ValueError("the Fisher information needs at least one sample")
-    squares = SquaredGradients(model)
+    mean_squares = SquaredGradients(model, len(samples))
     reduce_per_sample_gradients(
         model,
         samples,
-        squares,
+        mean_squares,
         loss_reduction=reduction,
         batch_size=batch_size,
         token_budget=token_budget,
         progress=progress,
     )
-    return {name: total.div_(len(samples)) for name, total in squares.sums.items()}
+    return mean_squares.means
 
 
 def materialize(work: Work) -> dict[str, Any]:
