@@ -67,7 +67,7 @@ class _Terms:
         fisher = self.fisher[name][rows].flatten()
         pull = fisher * self.delta[name][rows].flatten()
         for samples, some in gradients:
-            values = some.flatten(1).float()
+            values = some.reshape(len(samples), -1).float()
             self.linear.index_add_(0, samples, _inner_products(values, pull))
             squares = values.square_()
             self.squared_norm.index_add_(0, samples, squares.sum(dim=1).double())

@@ -19,10 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.graph import Node
 from torch.nn import Parameter, functional
 from torch.overrides import TorchFunctionMode
 
 from lwf_assets.errors import LwfError
+
+RECOMPUTES = (
+    "the model recomputes activations (torch.utils.checkpoint) in evaluation mode, which hides its operations from "
+    "this work; switch its gradient checkpointing off"
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ class GradientFactors(TorchFunctionMode):
 
     Args:
         parameters: those to be watched; each must require a gradient.
-        shape: [batch, positions] of the input ids. A tensor belongs to the samples row by row if its first dimension is
-            the batch, or batch and positions flattened; the two sizes must differ, lest one be taken for the other.
+        shape: [batch, positions] of the input ids; the two must differ, lest one be taken for the other. A tensor
+            belongs to the samples row by row if its first dimension is the batch, or batch and positions flattened.
         receive: called in the backward pass with a parameter's name and the factor of one of its uses.
 
     Attributes:
@@ -71,11 +77,13 @@ class GradientFactors(TorchFunctionMode):
         super().__init__()
         self.batch, self.positions = shape
         if self.batch == self.positions and self.batch > 1:
-            raise ValueError("batch and positions must differ; pad the rows by one")
+            raise ValueError("batch and positions must differ; take one sample less")
         self.receive = receive
         self.uses: dict[str, int] = {}
         self._names = {id(parameter): name for name, parameter in parameters.items()}
-        self._derived: dict[int, Tensor] = {}
+        self._copies: dict[int, tuple[Tensor, int]] = {}
+        self._looked_up_once: dict[int, _LookedUpOnce] = {}
+        self._in_forward = True
         self._at_last_position: list[tuple[str, Tensor]] = []
         device = next(iter(parameters.values())).device
         self.anchor = torch.zeros((), device=device, requires_grad=True)
@@ -88,9 +96,17 @@ class GradientFactors(TorchFunctionMode):
         result = rule(self, *args, **kwargs) if rule is not None else NotImplemented
         return func(*args, **kwargs) if result is NotImplemented else result
 
+    def __exit__(self, *exception: Any) -> None:
+        self._in_forward = False
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+
     def name_of(self, value: object) -> str | None:
         """Name of the watched parameter that `value` is, or equals but for a constant or its type."""
-        return self._names.get(id(value)) if isinstance(value, Tensor) else None
+        if not isinstance(value, Tensor):
+            return None
+        copy = self._copies.get(id(value))
+        changed_since = copy is not None and copy[0]._version != copy[1]
+        return None if changed_since else self._names.get(id(value))
 
     def names_of(self, *operands: Tensor | None) -> list[str | None] | None:
         """Names of those operands that are watched; None if none is, or if another one needs a gradient of its own."""
@@ -105,20 +121,64 @@ class GradientFactors(TorchFunctionMode):
         """Note that `result` is the parameter `source` but for a constant or its type: gradients of one are gradients
         of the other."""
         name = self.name_of(source)
-        if name is not None and result is not source:
+        # A copy as integers, or where no gradient is wanted, is a constant.
+        if name is not None and result is not source and result.requires_grad and result.is_floating_point():
             self._names[id(result)] = name
-            self._derived[id(result)] = result  # kept: the id of a tensor that is gone may be given to another
+            # Kept: the id of a tensor that is gone may be given to another.
+            self._copies[id(result)] = (result, result._version)
         return result
 
     def is_in_order(self, tensor: Tensor, trailing: int = 1) -> bool:
         """Whether the rows of `tensor`, all but its trailing dimensions, are those of sample 0, of sample 1, and so on.
 
-        A first dimension that is flattened must have all positions: it could be a selection of rows otherwise.
+        A first dimension that is flattened must have all positions, and in their order.
         """
         leading = tensor.shape[: tensor.ndim - trailing]
         if self.batch == 1:
             return True
-        return leading[0] == (self.batch * self.positions if len(leading) == 1 else self.batch)
+        if len(leading) > 1:
+            return leading[0] == self.batch
+        return leading[0] == self.batch * self.positions and self._is_flattened(tensor)
+
+    def _is_flattened(self, tensor: Tensor) -> bool:
+        """Whether `tensor` is a view of [batch, positions, ..], or comes from one by operations that keep rows apart.
+
+        As many rows may also be a choice of rows in another order, as a layer for experts makes it, or no rows of
+        samples at all, but those of another parameter.
+        """
+        if tensor.grad_fn is None:
+            base = tensor._base
+            if base is None or base.shape[:2] != (self.batch, self.positions):
+                return False
+            return base.numel() == tensor.numel() and base.is_contiguous() and tensor.is_contiguous()
+        found: set[Node] = set()
+        open_nodes: list[Node | None] = [tensor.grad_fn]
+        while open_nodes:
+            node = open_nodes.pop()
+            if node is None or node in found or isinstance(node, _NODES_WITH_RULE):
+                continue
+            found.add(node)
+            name = node.name().rstrip("0123456789")
+            if name in _VIEWS and node._saved_self_sym_sizes[:2] == (self.batch, self.positions):  # type: ignore[attr-defined]
+                continue
+            if name not in _VIEWS | _ROW_BY_ROW:
+                return False
+            open_nodes += [following for following, _ in node.next_functions]
+        return True
+
+    def note_lookup(self, ids: Tensor, weight: Tensor, padding_id: int | None, names: list[str | None]) -> Tensor:
+        """The rows `ids`, [positions] or [1, positions], of `weight`, the same for all samples.
+
+        Its gradients can be told apart only where a sum spreads it over the samples: until then it has no rule.
+        """
+        result = functional.embedding(ids, weight, padding_id)
+        self._looked_up_once[id(result)] = _LookedUpOnce(result, result._version, ids.reshape(-1), padding_id, names)
+        return result
+
+    def lookup_of(self, value: object) -> _LookedUpOnce | None:
+        """The lookup that gave `value`, if it was one for all samples."""
+        lookup = self._looked_up_once.get(id(value)) if isinstance(value, Tensor) else None
+        return None if lookup is None or lookup.result._version != lookup.version else lookup
 
     def by_sample(self, tensor: Tensor, trailing: int = 1) -> Tensor:
         """`tensor` as [batch, positions, ..trailing dimensions]."""
@@ -126,11 +186,16 @@ class GradientFactors(TorchFunctionMode):
 
     def tell(self, gradient: Tensor, *found: tuple[str | None, Callable[[], Factor]]) -> None:
         """Hand out the factors that follow from the `gradient` of an operation's result."""
-        gradient = self.by_sample(gradient)
+        if self._in_forward:
+            raise LwfError(
+                "the model differentiates within its forward pass, which cannot be told from the backward pass of its "
+                "loss: gradients of single samples cannot be computed for it"
+            )
+        by_position = self.by_sample(gradient) if gradient.ndim == 2 else gradient
         for name, factor in found:
             if name is not None:
-                if gradient.shape[1] == self.positions:
-                    self._at_last_position.append((name, gradient[:, -1].any()))
+                if by_position.shape[1] == self.positions:
+                    self._at_last_position.append((name, by_position[:, -1].any()))
                 self.receive(name, factor())
 
     def check_order(self) -> None:
@@ -159,16 +224,31 @@ class GradientFactors(TorchFunctionMode):
 
 
 def parameters_reached_by(loss: Tensor) -> Iterator[Tensor]:
-    """The leaves that `loss` depends on, by its autograd graph."""
+    """The leaves that `loss` depends on, by its autograd graph.
+
+    Raises:
+        LwfError: a part of the graph is to be built in the backward pass alone: its leaves cannot be seen.
+    """
     found, open_nodes = set(), [loss.grad_fn]
     while open_nodes:
         node = open_nodes.pop()
         if node is None or node in found:
             continue
         found.add(node)
+        if node.name() == "CheckpointFunctionBackward":
+            raise LwfError(RECOMPUTES)
         if hasattr(node, "variable"):
             yield node.variable
         open_nodes += [following for following, _ in node.next_functions]
+
+
+@dataclass(frozen=True)
+class _LookedUpOnce:
+    result: Tensor
+    version: int
+    ids: Tensor
+    padding_id: int | None
+    names: list[str | None]
 
 
 class _Product(Function):
@@ -230,12 +310,8 @@ class _Lookup(Function):
         (ids,) = ctx.saved_tensors
         padding_id, (name,), watch = ctx.call
 
-        def scattered() -> Scattered:
-            rows, values = watch.by_sample(ids, trailing=0), watch.by_sample(gradient)
-            # An embedding does not learn its padding token.
-            return Scattered(rows, values if padding_id is None else values * (rows != padding_id).unsqueeze(-1))
-
-        watch.tell(gradient, (name, scattered))
+        rows, values = watch.by_sample(ids, trailing=0), watch.by_sample(gradient)
+        watch.tell(gradient, (name, lambda: _scattered(rows, values, padding_id)))
         return None, None, None, None, None, None
 
 
@@ -309,6 +385,43 @@ class _Shift(Function):
         return None, gradient.to(dtype), None, None, None
 
 
+class _SpreadLookup(Function):
+    """x + looked_up, with x [batch, positions, width] and looked_up [positions, width] or [1, positions, width]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, anchor: Tensor, x: Tensor, looked_up: Tensor, lookup: _LookedUpOnce, watch: GradientFactors
+    ) -> Tensor:
+        ctx.call = (lookup, watch, x.dtype)
+        return x + looked_up
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        lookup, watch, dtype = ctx.call
+        ids = lookup.ids.expand(watch.batch, -1)
+        watch.tell(gradient, (lookup.names[0], lambda: _scattered(ids, gradient, lookup.padding_id)))
+        return None, gradient.to(dtype), None, None, None
+
+
+_NODES_WITH_RULE = tuple(
+    function._backward_cls for function in (_Product, _Lookup, _Normalization, _Scaling, _Shift, _SpreadLookup)
+)
+_VIEWS = {"ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward"}
+_ROW_BY_ROW = {
+    f"{name}Backward"
+    for name in (
+        *("Add", "Sub", "Mul", "Div", "Neg", "Pow", "Square", "Sqrt", "Rsqrt", "Exp", "ToCopy", "Clone"),
+        *("Silu", "Gelu", "Relu", "LeakyRelu", "Elu", "Tanh", "Sigmoid", "Softplus", "Clamp", "Hardtanh"),
+    )
+}
+"""Operations, by their nodes in autograd's graph, that keep rows apart and in their order."""
+
+
+def _scattered(ids: Tensor, values: Tensor, padding_id: int | None) -> Scattered:
+    """An embedding does not learn its padding token."""
+    return Scattered(ids, values if padding_id is None else values * (ids != padding_id).unsqueeze(-1))
+
+
 def _summed(watch: GradientFactors, by_position: Tensor) -> Whole:
     return Whole(watch.by_sample(by_position).sum(dim=1, dtype=torch.float32))
 
@@ -333,6 +446,8 @@ def _product(watch: GradientFactors, x: Tensor, weight: Tensor, bias: Tensor | N
     names = watch.names_of(weight, bias)
     if names is None or weight.ndim != 2 or x.ndim < 2 or not watch.is_in_order(x):
         return NotImplemented
+    if bias is not None and bias.shape != (weight.shape[0 if transposed else 1],):  # one element for all
+        return NotImplemented
     watch.expect(names)
     constant = None if bias is None else bias.detach()
     return _Product.apply(watch.anchor, x, weight.detach(), constant, transposed, names, watch)  # type: ignore[no-untyped-call]
@@ -351,13 +466,12 @@ def _embedding(
     names = watch.names_of(weight)
     if names is None or max_norm is not None or scale_grad_by_freq:
         return NotImplemented
-    # Positions are looked up once for all samples.
-    ids = input.expand(watch.batch, -1) if input.ndim == 2 and input.shape[0] == 1 else input
-    if not ids.ndim or not watch.is_in_order(ids, trailing=0):
-        return NotImplemented
-    watch.expect(names)
     padding_id = padding_idx + len(weight) if padding_idx is not None and padding_idx < 0 else padding_idx
-    return _Lookup.apply(watch.anchor, ids, weight.detach(), padding_id, names, watch)  # type: ignore[no-untyped-call]
+    if not input.ndim or not watch.is_in_order(input, trailing=0):
+        for_all = input.shape in ((watch.positions,), (1, watch.positions))
+        return watch.note_lookup(input.long(), weight, padding_id, names) if for_all else NotImplemented
+    watch.expect(names)
+    return _Lookup.apply(watch.anchor, input.long(), weight.detach(), padding_id, names, watch)  # type: ignore[no-untyped-call]
 
 
 def _layer_norm(
@@ -403,11 +517,23 @@ def _addition(watch: GradientFactors, input: Any, other: Any, *, alpha: float = 
     x, bias = (other, input) if watch.name_of(input) is not None else (input, other)
     if isinstance(x, int | float) and isinstance(bias, Tensor):
         return watch.alias(bias, bias + x)
+    lookup = watch.lookup_of(input) or watch.lookup_of(other)
+    if lookup is not None:
+        return _spread(watch, other if lookup.result is input else input, lookup)
     names = _names_of_vector(watch, x, bias)
     if names is None:
         return NotImplemented
     watch.expect(names)
     return _Shift.apply(watch.anchor, x, bias.detach(), names, watch)  # type: ignore[no-untyped-call]
+
+
+def _spread(watch: GradientFactors, x: Any, lookup: _LookedUpOnce) -> Any:
+    looked_up = lookup.result
+    fits = isinstance(x, Tensor) and x.shape == (watch.batch, watch.positions, looked_up.shape[-1])
+    if not fits or not looked_up.requires_grad:
+        return NotImplemented
+    watch.expect(lookup.names)
+    return _SpreadLookup.apply(watch.anchor, x, looked_up.detach(), lookup, watch)  # type: ignore[no-untyped-call]
 
 
 def _names_of_vector(watch: GradientFactors, x: Any, vector: Any) -> list[str | None] | None:

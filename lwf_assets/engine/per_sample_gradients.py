@@ -19,6 +19,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from lwf_assets.engine.gradient_blocks import Reduction, reduce_factors
 from lwf_assets.engine.gradient_factors import (
+    RECOMPUTES,
     Factor,
     GradientFactors,
     parameters_reached_by,
@@ -64,7 +65,10 @@ def reduce_per_sample_gradients(
     losses = [0.0] * len(samples)
     with left_as_found(model) as parameters, torch.enable_grad():
         work = _Work(model, parameters, reduction, loss_reduction)
-        for indices in batches_by_length(samples, token_budget, batch_size):
+        batches = list(batches_by_length(samples, token_budget, batch_size))
+        if any(len(indices) > 1 for indices in batches):
+            work.rehearse(samples[0])
+        for indices in batches:
             batch_losses = work.reduce([samples[index] for index in indices], indices)
             for index, loss in zip(indices, batch_losses.tolist(), strict=True):
                 losses[index] = loss
@@ -89,8 +93,20 @@ class _Work:
         self.together = dict(parameters)
         self.alone: dict[str, Parameter] = {}
 
+    def rehearse(self, sample: Sample) -> None:
+        """Set apart what has no rule in batches of two sizes: a tensor that has as many rows as one of them by
+        coincidence, and whose rows are no samples, has not as many as the other."""
+        ids = (sample.prompt_ids + sample.response_ids)[:5]
+        for size in [size for size in (2, 3, 4) if size != len(ids)][:2]:
+            if self.together:
+                self._losses([Sample(ids[:1], ids[1:])] * size, lambda name, factor: None)
+
     def reduce(self, samples: Sequence[Sample], indices: Sequence[int]) -> Tensor:
         """Reduce the gradients of one batch; gives its losses, [batch]."""
+        if len(samples) > 1 and len(samples) == max(len(sample) for sample in samples):
+            # Rows and positions must not be taken for one another. (A model's context may leave no room for padding.)
+            parts = (slice(-1), slice(-1, None))
+            return torch.cat([self.reduce(samples[part], indices[part]) for part in parts])
         places = torch.tensor(indices, device=self.model.device)
         losses = self._reduce_together(samples, places) if self.together else None
         if self.alone:
@@ -110,8 +126,9 @@ class _Work:
 
         losses, watch = self._losses(samples, receive)
         self._backward(losses.sum(), watch)
-        for name, factors in waiting.items():  # a use that no loss depends on has told nothing
-            reduce_factors(factors, self.reduction, places, name)
+        with torch.no_grad():
+            for name, factors in waiting.items():  # a use that no loss depends on has told nothing
+                reduce_factors(factors, self.reduction, places, name)
         return losses.detach()
 
     def _losses(
@@ -121,8 +138,7 @@ class _Work:
         for parameters, differentiable in ((self.together, True), (self.alone, False)):
             for parameter in parameters.values():
                 parameter.requires_grad_(differentiable)
-        longest = max(len(sample) for sample in samples)
-        batch = collate(samples, length=longest + (longest == len(samples))).to(self.model.device)
+        batch = collate(samples).to(self.model.device)
         watch = GradientFactors(
             self.together,
             (batch.input_ids.shape[0], batch.input_ids.shape[1]),
@@ -140,10 +156,7 @@ class _Work:
             try:
                 torch.autograd.backward(loss, inputs=[watch.anchor])
             except CheckpointError as error:
-                raise LwfError(
-                    "the model recomputes activations (torch.utils.checkpoint) in evaluation mode, which hides its "
-                    "operations from this work; switch its gradient checkpointing off"
-                ) from error
+                raise LwfError(RECOMPUTES) from error
             watch.check_order()
 
     def _set_apart(self, names: Set[str], why: str) -> None:
