@@ -1,10 +1,11 @@
 # make demo   set up and run the embedded study on a real model
 # make test   set up and run the tests
+# make bench  measure everything that docs/performance.md says, and write it (half an hour)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup demo test fast-test lint clean
+.PHONY: setup demo test fast-test lint bench clean
 
 setup: .venv/ready
 
@@ -28,6 +29,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Without dependencies, and within the lock: the peers change nothing of what is measured.
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c requirements.lock -r benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .lwf

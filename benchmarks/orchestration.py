@@ -1,27 +1,29 @@
-"""How much Dagster, the store and MLflow cost per asset, on top of the assets' own work.
+"""What Dagster, the store and MLflow cost on top of the assets' own work, and how long the commands take to answer.
 
-    .venv/bin/python benchmarks/orchestration.py
-
-Builds the tests' tiny study twice in one process: first to have everything imported and the databases made, then, with
-every asset forced, for the measurement. Prints the wall time of the second build, the part of it that was the assets'
-own work (as their manifests say), and the difference per asset.
+The tests' tiny study is built twice in one process: first to have everything imported and the databases made, then,
+with every asset forced, for the measurement.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def main() -> None:
-    """Measure and print."""
+def orchestration() -> dict[str, Any]:
+    """Wall seconds of the build and the part of it that was the assets' own work, as their manifests say; seconds of
+    loading the code location and of `lwf plan` on an empty home, each three times, each in a new process."""
     from dagster_project.terminal import quiet_libraries
 
     quiet_libraries()
+    sys.path.insert(0, str(ROOT / "tests"))
     from tiny import tiny_study_values, write_study
 
     from dagster_project.builder import build
@@ -38,9 +40,20 @@ def main() -> None:
         wall = time.perf_counter() - began
         artifacts = [home.store.current(cell.asset, cell.partition) for cell in ran]
         work = sum(artifact.manifest.provenance["wall_seconds"] for artifact in artifacts if artifact is not None)
-    print(f"{len(ran)} assets in {wall:.2f} s, of which their own work {work:.2f} s")
-    print(f"orchestration per asset: {(wall - work) / len(ran):.2f} s")
+        empty = Path(folder) / "empty"
+        load = [_seconds("-c", "import dagster_project.definitions", home=empty) for _ in range(3)]
+        plan = [_seconds("-m", "dagster_project.cli", "plan", home=empty) for _ in range(3)]
+    return {
+        "assets": len(ran),
+        "wall_seconds": wall,
+        "work_seconds": work,
+        "load_seconds": load,
+        "plan_seconds": plan,
+    }
 
 
-if __name__ == "__main__":
-    main()
+def _seconds(*words: str, home: Path) -> float:
+    began = time.perf_counter()
+    environment = {**os.environ, "LWF_HOME": str(home)}
+    subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=True, capture_output=True)
+    return time.perf_counter() - began
