@@ -84,7 +84,7 @@ def _reduce_products(
 def _block_shape(device: torch.device, samples: int, rows: int, columns: int) -> tuple[int, int]:
     """Rows and samples of a block."""
     limit = BLOCK_ELEMENTS["cpu" if device.type == "cpu" else "cuda"]
-    tiles = -(-rows * columns // limit)
+    tiles = -(-rows // max(1, limit // columns))
     height = -(-rows // tiles)
     together = torch.get_num_threads() if device.type == "cpu" else max(1, limit // (height * columns))
     return height, min(samples, together)
