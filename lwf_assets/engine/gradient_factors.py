@@ -494,9 +494,10 @@ def _layer_norm(
 def _rms_norm(
     watch: GradientFactors, input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Any:
-    if weight is None or watch.name_of(weight) is None:
+    names = _names_of_vector(watch, input, weight)
+    if names is None:
         return NotImplemented
-    return _scale(watch, functional.rms_norm(input, normalized_shape, None, eps), weight)
+    return _scaled(watch, functional.rms_norm(input, normalized_shape, None, eps), weight, names)
 
 
 def _multiplication(watch: GradientFactors, input: Any, other: Any) -> Any:
@@ -505,8 +506,10 @@ def _multiplication(watch: GradientFactors, input: Any, other: Any) -> Any:
 
 def _scale(watch: GradientFactors, x: Any, weight: Any) -> Any:
     names = _names_of_vector(watch, x, weight)
-    if names is None:
-        return NotImplemented
+    return NotImplemented if names is None else _scaled(watch, x, weight, names)
+
+
+def _scaled(watch: GradientFactors, x: Tensor, weight: Tensor, names: list[str | None]) -> Any:
     watch.expect(names)
     return _Scaling.apply(watch.anchor, x, weight.detach(), names, watch)  # type: ignore[no-untyped-call]
 
