@@ -146,6 +146,12 @@ def orchestration_table(data: dict[str, Any]) -> Table:
     )
 
 
+def quickstart_commits(data: dict[str, Any]) -> list[str]:
+    """The commits that its cells were made at, short; one that was changed says so."""
+    commits = {row["commit"] or "unknown" for row in data["rows"]}
+    return sorted(commit[:7] + ("-dirty" if commit.endswith("-dirty") else "") for commit in commits)
+
+
 def quickstart_table(data: dict[str, Any]) -> Table:
     """One row a cell."""
     rows = [[row["asset"], row["partition"] or "", f"{row['seconds']:.1f}"] for row in data["rows"]]
