@@ -61,15 +61,12 @@ class Plan:
 
 
 _COUNT = 16
-_OTHERS = {"main": 7, "loop": 1, "peer": 0}
-"""The loop takes long and the peers longer."""
 
 FULL = Plan(
     workloads=[
-        Workload("64 tokens", [64] * _COUNT, {"main": 7, "loop": 7, "peer": 3}),
-        Workload("96 tokens", [96] * _COUNT, _OTHERS),
-        Workload("128 tokens", [128] * _COUNT, _OTHERS),
-        Workload("64 to 128 tokens", mixed_lengths(_COUNT, 64, 128), _OTHERS),
+        Workload("64 to 128 tokens", mixed_lengths(_COUNT, 64, 128), {"main": 7, "loop": 3, "peer": 0}),
+        Workload("64 tokens", [64] * _COUNT, {"main": 7, "loop": 5, "peer": 2}),
+        Workload("128 tokens", [128] * _COUNT, {"main": 3, "loop": 1, "peer": 0}),
     ],
     samples_axis=[2, 4, 8, 16, 32],
     tokens_axis=[32, 64, 128, 256],
@@ -80,14 +77,14 @@ FULL = Plan(
     ],
     growth_samples=8,
     growth_tokens=64,
-    growth_seconds=3.0,
+    growth_seconds=2.0,
     training_rounds=2,
-    training_steps=15,
+    training_steps=35,
     training_warm_up=5,
     training_batch=8,
-    training_tokens=64,
+    training_tokens=32,
     step_pairs=7,
-    generation_rounds=3,
+    generation_rounds=2,
     prompts=16,
     new_tokens=16,
     generation_batch=8,
