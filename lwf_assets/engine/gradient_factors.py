@@ -495,7 +495,7 @@ def _rms_norm(
     watch: GradientFactors, input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Any:
     names = _names_of_vector(watch, input, weight)
-    if names is None:
+    if names is None or weight is None:
         return NotImplemented
     return _scaled(watch, functional.rms_norm(input, normalized_shape, None, eps), weight, names)
 

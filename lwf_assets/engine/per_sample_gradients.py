@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,8 +67,9 @@ def reduce_per_sample_gradients(
     with left_as_found(model) as parameters, torch.enable_grad():
         work = _Work(model, parameters, reduction, loss_reduction)
         batches = list(batches_by_length(samples, token_budget, batch_size))
-        if any(len(indices) > 1 for indices in batches):
-            work.rehearse(samples[0])
+        sizes = {len(indices) for indices in batches}
+        if sizes - {1}:
+            work.rehearse(samples[0], sizes)
         for indices in batches:
             batch_losses = work.reduce([samples[index] for index in indices], indices)
             for index, loss in zip(indices, batch_losses.tolist(), strict=True):
@@ -93,13 +95,12 @@ class _Work:
         self.together = dict(parameters)
         self.alone: dict[str, Parameter] = {}
 
-    def rehearse(self, sample: Sample) -> None:
-        """Set apart what has no rule in batches of two sizes: a tensor that has as many rows as one of them by
-        coincidence, and whose rows are no samples, has not as many as the other."""
+    def rehearse(self, sample: Sample, sizes: Set[int]) -> None:
+        """Set apart what has no rule in a small batch of another size than `sizes`: a tensor that has as many rows as a
+        batch by coincidence, and whose rows are no samples, has not as many as this one."""
         ids = (sample.prompt_ids + sample.response_ids)[:5]
-        for size in [size for size in (2, 3, 4) if size != len(ids)][:2]:
-            if self.together:
-                self._losses([Sample(ids[:1], ids[1:])] * size, lambda name, factor: None)
+        size = next(size for size in count(2) if size not in sizes and size != len(ids))
+        self._losses([Sample(ids[:1], ids[1:])] * size, lambda name, factor: None)
 
     def reduce(self, samples: Sequence[Sample], indices: Sequence[int]) -> Tensor:
         """Reduce the gradients of one batch; gives its losses, [batch]."""
@@ -117,14 +118,16 @@ class _Work:
 
     def _reduce_together(self, samples: Sequence[Sample], places: Tensor) -> Tensor:
         waiting: dict[str, list[Factor]] = {}
+        uses: dict[str, int] = {}  # and not the watch, which holds on to `receive`: neither would be freed
 
         def receive(name: str, factor: Factor) -> None:
             factors = waiting.setdefault(name, [])
             factors.append(factor)
-            if len(factors) == watch.uses[name]:
+            if len(factors) == uses[name]:
                 reduce_factors(waiting.pop(name), self.reduction, places, name)
 
         losses, watch = self._losses(samples, receive)
+        uses |= watch.uses
         self._backward(losses.sum(), watch)
         with torch.no_grad():
             for name, factors in waiting.items():  # a use that no loss depends on has told nothing
@@ -161,12 +164,12 @@ class _Work:
 
     def _set_apart(self, names: Set[str], why: str) -> None:
         if names:
-            count = sum(self.together[name].numel() for name in names)
+            elements = sum(self.together[name].numel() for name in names)
             log.warning(
                 "%d parameter tensors (%s elements; first %s) are differentiated one sample at a time, which is exact "
                 "but slower: each %s",
                 len(names),
-                f"{count:,}",
+                f"{elements:,}",
                 min(names),
                 why,
             )

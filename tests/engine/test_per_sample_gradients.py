@@ -1,0 +1,539 @@
+"""Models that use their parameters in every odd way: right, or a clear error, and never silently wrong."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import EllipsisType
+from typing import Any
+
+import odd_models
+import pytest
+import torch
+from by_hand import (
+    ARCHITECTURES,
+    fisher_by_hand,
+    gradients_by_hand,
+    in_float64,
+    loss_by_hand,
+    relative_error,
+    samples_of_all_lengths,
+    tiny_model,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odd_models import Causal, build, error_of_fisher, error_of_terms, samples_of
+from tiny import random_samples, tiny_llama
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
+
+from lwf_assets.engine import gradient_blocks
+from lwf_assets.engine.gradient_blocks import GradientsOfSamples
+from lwf_assets.engine.per_sample_gradients import gradients_handed_to, reduce_per_sample_gradients
+from lwf_assets.engine.samples import Sample
+from lwf_assets.errors import LwfError
+from lwf_assets.fisher_diagonal import SquaredGradients, fisher_diagonal
+from lwf_assets.progress import Silent
+
+LOGGER = "lwf_assets.engine.per_sample_gradients"
+EIGHT_TOKENS = samples_of((3, 5), (2, 6), (4, 4), (1, 7), (5, 3))
+ALL_LENGTHS = samples_of((3, 5), (1, 1), (4, 2), (0, 8), (9, 1), (1, 3))
+REFUSED = {"Checkpointed", "CheckpointedReentrant", "DifferentiatesInForward"}
+EXACT = {
+    name: kind
+    for name, kind in vars(odd_models).items()
+    if isinstance(kind, type) and issubclass(kind, Causal) and name not in REFUSED
+}
+
+
+@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("error", [error_of_fisher, error_of_terms], ids=["fisher", "terms"])
+def test_odd_models_equal_the_loop(error: Callable[..., float], kind: str) -> None:
+    model = build(EXACT[kind])
+    assert error(model, EIGHT_TOKENS, batch_size=3) <= 1e-5
+    assert error(model, ALL_LENGTHS, batch_size=4) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_odd_models_equal_the_loop_in_the_first_batch_of_any_size(kind: str) -> None:
+    """What has as many rows as the batch by coincidence must not be taken for samples, be it in the first batch."""
+    model = build(EXACT[kind])
+    for count in (1, 2, 4, 8):
+        assert error_of_fisher(model, samples_of(*[(2, 4)] * count)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "lengths"),
+    [
+        (odd_models.PositionsFirstWithPrefix, [(2, 2)] * 6),  # positions and prefix are as many as samples
+        (odd_models.PositionsFirstHead, [(5, 3)] * 3),  # positions with loss are as many as samples
+        (odd_models.PositionsFirst, [(3, 2)] * 5),  # positions are as many as samples
+        (odd_models.Layered, [(3, 2)] * 3),  # layers are as many as samples
+        (odd_models.LayeredFlat, [(3, 2)] * 3),
+        (odd_models.WideMerged, [(2, 6)] * 3),  # rows of a parameter are as many as those of the batch
+        (odd_models.ScaledColumns, [(2, 4)] * 4),
+    ],
+)
+@pytest.mark.parametrize("error", [error_of_fisher, error_of_terms], ids=["fisher", "terms"])
+def test_equal_sizes_of_different_things(
+    error: Callable[..., float], kind: Callable[[], Causal], lengths: list[tuple[int, int]]
+) -> None:
+    assert error(build(kind), samples_of(*lengths)) <= 1e-5
+
+
+def test_as_many_samples_as_positions_at_the_end_of_the_context() -> None:
+    """There is no room for another position."""
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=4, n_positions=4, vocab_size=61, bos_token_id=None)
+    config.eos_token_id = None
+    model = AutoModelForCausalLM.from_config(config).eval()
+    samples = samples_of((2, 2), (1, 3), (3, 1), (1, 2))
+    assert error_of_fisher(model, samples) <= 1e-5
+    assert error_of_terms(model, samples) <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_as_many_samples_as_positions(architecture: str) -> None:
+    assert error_of_terms(tiny_model(architecture), samples_of((2, 3), (4, 1), (1, 2), (1, 4), (2, 2))) <= 1e-5
+
+
+def test_samples_that_the_batch_puts_into_another_order_keep_their_own() -> None:
+    """Every expert gets every row, but whole samples have changed places: only the terms can tell."""
+    model = build(odd_models.ExpertsByFirstToken)
+    samples = [Sample([token], [token + 3, 5, 2 * token]) for token in (3, 4, 6, 7, 9)]
+    assert error_of_terms(model, samples) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", sorted(REFUSED))
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_what_cannot_be_seen_is_refused(kind: str, batch_size: int) -> None:
+    model = build(getattr(odd_models, kind))
+    with pytest.raises(LwfError, match=r"recomputes activations|differentiates within its forward pass"):
+        fisher_diagonal(model, EIGHT_TOKENS, batch_size=batch_size)
+
+
+class _LooksAhead(Causal):
+    def build(self) -> None:
+        self.layer = nn.Linear(odd_models.WIDTH, odd_models.WIDTH)
+
+    def body(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.layer(x)).mean(dim=1, keepdim=True)
+
+
+def test_a_model_that_is_not_causal_is_refused() -> None:
+    with pytest.raises(LwfError, match=r"layer\.\w+: .*give it one sample at a time"):
+        fisher_diagonal(build(_LooksAhead), EIGHT_TOKENS, batch_size=3)
+    assert error_of_fisher(build(_LooksAhead), EIGHT_TOKENS, batch_size=1) <= 1e-5
+
+
+_BLOCKS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "scale": lambda p, x: x * p.vector,
+    "shift": lambda p, x: x + p.vector,
+    "linear": lambda p, x: nn.functional.linear(x, p.matrix),
+    "linear with bias": lambda p, x: nn.functional.linear(x, p.matrix, p.vector),
+    "flattened": lambda p, x: torch.addmm(p.vector, x.view(-1, 6), p.matrix).view_as(x),
+    "norm": lambda p, x: nn.functional.layer_norm(x, (6,), p.vector),
+    "several": lambda p, x: torch.tanh(x * p.vector) @ p.matrix + p.vector,
+    "no rule": lambda p, x: x * torch.tanh(p.matrix).mean() + torch.tanh(p.vector),
+}
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("block", _BLOCKS)
+def test_checkpoints_around_any_operation_are_right_or_refused(block: str, reentrant: bool) -> None:
+    """A forward pass that is run again may by chance save as many tensors as the first."""
+
+    class Recomputing(Causal):
+        def build(self) -> None:
+            self.vector, self.matrix = odd_models.random_weights((6,)), odd_models.random_weights((6, 6))
+
+        def body(self, x: Tensor) -> Tensor:
+            for _ in range(2):
+                x = odd_models.checkpoint(_BLOCKS[block], self, torch.tanh(x), use_reentrant=reentrant)
+            return x
+
+    model = build(Recomputing)
+    try:
+        fisher = fisher_diagonal(model, EIGHT_TOKENS, batch_size=3)
+    except LwfError:
+        return
+    assert relative_error(fisher, _fisher_by_hand(model, EIGHT_TOKENS)) <= 1e-5
+
+
+def _fisher_by_hand(model: Any, samples: list[Sample]) -> dict[str, Tensor]:
+    return fisher_by_hand(gradients_by_hand(model, samples, "mean"))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_gradient_checkpointing_of_transformers_is_out_of_the_way(architecture: str, reentrant: bool) -> None:
+    """It is for training alone, and all of this runs in evaluation mode."""
+    model, samples = tiny_model(architecture), samples_of_all_lengths(4)
+    expected = fisher_diagonal(model, samples)
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.train()
+    assert relative_error(fisher_diagonal(model, samples), expected) == 0
+    assert model.training
+    assert model.is_gradient_checkpointing
+
+
+def test_dropout_is_off() -> None:
+    model = build(odd_models.Dropout)
+    expected = fisher_diagonal(model, EIGHT_TOKENS)
+    assert relative_error(fisher_diagonal(model.train(), EIGHT_TOKENS), expected) == 0
+
+
+# What the log says.
+
+
+def _warnings(caplog: pytest.LogCaptureFixture, model: Any, samples: list[Sample], **settings: Any) -> list[str]:
+    with caplog.at_level(logging.WARNING, logger=LOGGER):
+        fisher_diagonal(model, samples, **settings)
+    return [record.getMessage() for record in caplog.records if record.name == LOGGER]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, None])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"mixtral"}))
+def test_common_architectures_have_a_rule_for_everything(
+    architecture: str, tied: bool, batch_size: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model(architecture, tied=tied)
+    assert _warnings(caplog, model, samples_of_all_lengths(4), batch_size=batch_size) == []
+
+
+@pytest.mark.parametrize("kind", ["Shared", "Flattened", "Heads", "HeadsOfLogits", "Gemma", "InPlace", "Positions"])
+def test_common_ways_have_a_rule(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert _warnings(caplog, build(EXACT[kind]), EIGHT_TOKENS, batch_size=3) == []
+
+
+def test_experts_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny_model("mixtral")
+    experts = [(name, p) for name, p in model.named_parameters() if ".experts." in name]
+    (warning,) = _warnings(caplog, model, samples_of_all_lengths(6), batch_size=2)
+    assert warning.startswith(
+        f"{len(experts)} parameter tensors ({sum(p.numel() for _, p in experts):,} elements; "
+        f"first {min(name for name, _ in experts)}) are differentiated one sample at a time"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "first"),
+    [
+        (odd_models.Merged, 4, "a"),
+        (odd_models.OwnFunction, 1, "weight"),
+        (odd_models.TiedAndTransposedInTheMiddle, 1, "embedding.weight"),
+        (odd_models.PositionsFirst, 4, "layer.bias"),
+        (odd_models.BesideWhatHasNoRule, 2, "bias"),
+        (odd_models.WideNorm, 2, "norm.bias"),
+        (odd_models.AllExperts, 8, "experts.0.0.bias"),
+        (odd_models.ScaledColumns, 2, "scale"),
+    ],
+)
+def test_what_is_found_is_named(
+    kind: Callable[[], Causal], count: int, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (warning,) = _warnings(caplog, build(kind), EIGHT_TOKENS, batch_size=3)
+    assert warning.startswith(f"{count} parameter tensors (")
+    assert f"; first {first}) " in warning
+
+
+def test_what_is_found_later_is_named_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """An expert that no token of the first batches reaches."""
+
+    class Rare(Causal):
+        def build(self) -> None:
+            self.often, self.seldom = odd_models.random_weights((6,)), odd_models.random_weights((6,))
+
+        def embed(self, input_ids: Tensor) -> Tensor:
+            x = self.embedding(input_ids) * torch.tanh(self.often)
+            return x * torch.tanh(self.seldom) if input_ids.shape[1] < 4 else x
+
+    samples = samples_of((4, 4), (3, 5), (1, 2), (2, 1), (1, 1))
+    model = build(Rare)
+    warnings = _warnings(caplog, model, samples)
+    assert ["often" in warning for warning in warnings] == [True, False]
+    assert "; first seldom)" in warnings[1]
+    assert error_of_fisher(model, samples) <= 1e-5
+
+
+# Batches and lengths.
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 12)), min_size=1, max_size=9),
+    budget=st.integers(1, 120),
+    batch_size=st.one_of(st.none(), st.integers(1, 9)),
+    kind=st.sampled_from(["Experts", "PositionsFirst", "Positions", "TiedThreeWays"]),
+)
+def test_batches_of_any_size_give_the_same(
+    lengths: list[tuple[int, int]], budget: int, batch_size: int | None, kind: str
+) -> None:
+    samples = samples_of(*[pair if sum(pair) > 1 else (1, 1) for pair in lengths])
+    settings: dict[str, Any] = {"token_budget": budget, "batch_size": batch_size}
+    assert error_of_fisher(build(EXACT[kind]), samples, **settings) <= 1e-5
+    assert error_of_terms(build(EXACT[kind]), samples, **settings) <= 1e-5
+
+
+EXTREMES: dict[str, list[tuple[int, int]]] = {
+    "one sample": [(3, 4)],
+    "the shortest sample": [(1, 1)],
+    "only the shortest": [(1, 1)] * 5,
+    "no prompt": [(0, 5), (0, 2), (0, 9)],
+    "prompts of one token": [(1, 5), (1, 9), (1, 1)],
+    "responses of one token": [(9, 1), (4, 1), (1, 1), (12, 1)],
+    "very different lengths": [(1, 1), (40, 20), (2, 1), (30, 1), (0, 2)],
+}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "opt", "mixtral"])
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_extreme_lengths(extreme: str, architecture: str) -> None:
+    model, samples = tiny_model(architecture), samples_of(*EXTREMES[extreme])
+    assert error_of_fisher(model, samples) <= 1e-5
+    assert error_of_terms(model, samples, batch_size=2) <= 1e-5
+
+
+class _Nothing:
+    """A reduction that keeps nothing."""
+
+    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+        for _ in gradients:
+            pass
+
+    def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
+        pass
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("kind", ["Shared", "Merged"])
+def test_losses_come_in_the_order_of_the_samples(kind: str, reduction: str) -> None:
+    model = build(EXACT[kind])
+    losses = reduce_per_sample_gradients(model, ALL_LENGTHS, _Nothing(), loss_reduction=reduction, batch_size=4)
+    precise = in_float64(model)
+    assert losses == pytest.approx([loss_by_hand(precise, s, reduction).item() for s in ALL_LENGTHS], rel=1e-5)
+
+
+def test_losses_where_every_parameter_is_alone() -> None:
+    class NoRules(Causal):
+        def embed(self, input_ids: Tensor) -> Tensor:
+            return torch.tanh(self.embedding.weight)[input_ids]
+
+        def logits(self, x: Tensor) -> Tensor:
+            return x @ self.head.weight.t()
+
+    model = build(NoRules)
+    assert error_of_terms(model, ALL_LENGTHS, batch_size=4) <= 1e-5
+    assert error_of_fisher(model, ALL_LENGTHS, batch_size=4) <= 1e-5
+
+
+def test_progress_counts_every_sample_once() -> None:
+    class Counting(Silent):
+        total = 0
+
+        def advance(self, amount: int = 1) -> None:
+            self.total += amount
+
+    progress = Counting()
+    fisher_diagonal(tiny_llama(), samples_of(*[(2, 3)] * 5, (1, 1)), progress=progress)
+    assert progress.total == 6
+
+
+# Low precision.
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma", "mixtral"])
+def test_bfloat16_weights_are_near_the_float32_loop(architecture: str) -> None:
+    model = tiny_model(architecture).to(torch.bfloat16)
+    samples = samples_of_all_lengths(6)
+    fisher = fisher_diagonal(model, samples)
+    assert all(value.dtype == torch.float32 for value in fisher.values())
+    expected = _fisher_by_hand(model, samples)
+    difference = sum(((fisher[name] - value) ** 2).sum().item() for name, value in expected.items()) ** 0.5
+    assert difference <= 0.1 * sum((value**2).sum().item() for value in expected.values()) ** 0.5
+
+
+@pytest.mark.parametrize("kind", ["Shared", "Merged", "Positions"])
+def test_bfloat16_sums_of_many_samples_lose_nothing(kind: str) -> None:
+    """In bfloat16 a sum of equal summands stands still at 256 of them: the mean of 600 would be less than half."""
+    model = build(EXACT[kind]).to(torch.bfloat16)
+    one = fisher_diagonal(model, EIGHT_TOKENS[:1], batch_size=1)
+    many = fisher_diagonal(model, EIGHT_TOKENS[:1] * 600, batch_size=50)
+    total, expected = (sum(value.sum().item() for value in fisher.values()) for fisher in (many, one))
+    assert total == pytest.approx(expected, rel=0.02)
+
+
+# Memory.
+
+
+class _LargestTensor(TorchDispatchMode):
+    """The largest tensor that any operation gives, in elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(value, Tensor):
+                self.elements = max(self.elements, value.numel())
+        return result
+
+
+def test_gradients_of_a_batch_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", 500)
+    model, samples = tiny_llama(), samples_of(*[(2, 2)] * 8)
+    reduction = SquaredGradients(model, len(samples))
+    with _LargestTensor() as largest:
+        reduce_per_sample_gradients(model, samples, reduction)
+    matrix = model.model.embed_tokens.weight.numel()
+    assert largest.elements < 2 * matrix  # activations and logits are smaller, gradients of the batch eight times
+
+
+class _Watching(_Nothing):
+    """Notes how large blocks are, and that no gradients are around when the next ones come."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parameters = dict(model.named_parameters())
+        self.largest: dict[str, int] = {}
+        self.alive = 0
+        self.calls = 0
+
+    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+        for samples, some in gradients:
+            self.calls += 1
+            self.largest[name] = max(self.largest.get(name, 0), some.numel() // len(samples))
+            self.alive = max(self.alive, sum(p.grad is not None for p in self.parameters.values()))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mixtral"])
+def test_no_gradient_is_kept_by_a_parameter(architecture: str) -> None:
+    model = tiny_model(architecture)
+    watching = _Watching(model)
+    reduce_per_sample_gradients(model, samples_of_all_lengths(4), watching)
+    assert watching.calls >= 4
+    assert watching.alive == 0
+
+
+def test_blocks_are_as_small_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", 64)
+    model = tiny_model("llama")
+    watching = _Watching(model)
+    reduce_per_sample_gradients(model, samples_of_all_lengths(4), watching)
+    assert max(watching.largest.values()) <= 64
+
+
+@pytest.mark.parametrize("limit", [7, 64])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_small_blocks_give_the_same(architecture: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", limit)
+    model = tiny_model(architecture)
+    assert error_of_fisher(model, samples_of_all_lengths(3)) <= 1e-5
+    assert error_of_terms(model, samples_of_all_lengths(3)) <= 1e-5
+
+
+def test_nothing_of_a_batch_lives_on() -> None:
+    """Neither activations nor factors: tensors alive are those from before."""
+    model = build(odd_models.Positions)
+    fisher_diagonal(model, EIGHT_TOKENS)  # what is made once and kept
+    gc.collect()
+    before = _tensors()
+    reduce_per_sample_gradients(model, EIGHT_TOKENS, _Nothing())
+    assert _tensors() == before  # without the collector's help
+
+
+def _tensors() -> int:
+    return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+
+# As found.
+
+
+@contextmanager
+def _as_found(model: nn.Module) -> Iterator[None]:
+    """Some parameters have a gradient, some are frozen; afterwards it is the same, bit for bit."""
+    for number, parameter in enumerate(model.parameters()):
+        parameter.grad = torch.full_like(parameter, number) if number % 2 else None
+        parameter.requires_grad_(number % 3 != 0)
+    found = {name: (p.grad, p.requires_grad) for name, p in model.named_parameters()}
+    copies = {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
+    yield
+    for name, parameter in model.named_parameters():
+        gradient, required = found[name]
+        assert parameter.grad is gradient
+        assert parameter.requires_grad == required
+        assert gradient is None or torch.equal(gradient, copies[name])
+        assert not parameter._post_accumulate_grad_hooks
+        assert not parameter._backward_hooks
+
+
+@pytest.mark.parametrize("kind", ["Shared", "Merged", "OwnFunction"])
+def test_gradients_stay_as_found(kind: str) -> None:
+    model = build(EXACT[kind])
+    with _as_found(model):
+        fisher_diagonal(model, EIGHT_TOKENS, batch_size=2)
+
+
+class _Failing(_Nothing):
+    """Fails when the gradient of the parameter `name` comes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+        for _ in gradients:
+            if name == self.name:
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["head.weight", "back.bias", "a", "weight"])
+def test_gradients_stay_as_found_after_an_interruption_in_the_backward_pass(name: str) -> None:
+    model = build(odd_models.Merged)
+    with _as_found(model), pytest.raises(KeyboardInterrupt):
+        reduce_per_sample_gradients(model, EIGHT_TOKENS, _Failing(name), batch_size=2)
+
+
+def test_gradients_stay_as_found_after_an_interruption_between_batches() -> None:
+    class Interrupting(Silent):
+        def advance(self, amount: int = 1) -> None:
+            raise KeyboardInterrupt
+
+    model = build(odd_models.Merged)
+    with _as_found(model), pytest.raises(KeyboardInterrupt):
+        reduce_per_sample_gradients(model, EIGHT_TOKENS, _Nothing(), batch_size=2, progress=Interrupting())
+
+
+@pytest.mark.parametrize("kind", sorted(REFUSED))
+def test_gradients_stay_as_found_after_a_refusal(kind: str) -> None:
+    model = build(getattr(odd_models, kind))
+    with _as_found(model), pytest.raises(LwfError):
+        fisher_diagonal(model, EIGHT_TOKENS)
+
+
+def test_gradients_are_handed_over_one_at_a_time() -> None:
+    model, told = tiny_llama(), []
+    names = dict(model.named_parameters())
+
+    def receive(name: str, gradient: Tensor) -> None:
+        told.append(name)
+        assert gradient.shape == names[name].shape
+        assert all(parameter.grad is None for parameter in names.values())
+
+    (sample,) = random_samples(1)
+    with gradients_handed_to(receive, names):
+        loss_by_hand(model, sample).backward()
+    assert sorted(told) == sorted(names)
+
+
+def test_a_real_forward_pass_is_not_changed() -> None:
+    """The logits that a caller gets inside are those that it gets outside."""
+    model: PreTrainedModel = tiny_model("gpt2")
+    samples = samples_of_all_lengths(4)
+    losses = reduce_per_sample_gradients(model, samples, _Nothing())
+    with torch.no_grad():
+        expected = [loss_by_hand(model, sample).item() for sample in samples]
+    assert losses == pytest.approx(expected, rel=1e-5)
