@@ -18,13 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
+from lwf_assets.engine.autograd_graph import RECOMPUTES, parameters_reached_by
 from lwf_assets.engine.gradient_blocks import Reduction, reduce_factors
-from lwf_assets.engine.gradient_factors import (
-    RECOMPUTES,
-    Factor,
-    GradientFactors,
-    parameters_reached_by,
-)
+from lwf_assets.engine.gradient_factors import Factor
+from lwf_assets.engine.gradient_watch import GradientWatch
 from lwf_assets.engine.left_as_found import left_as_found
 from lwf_assets.engine.loss import LossReduction, sample_losses
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, batches_by_length, collate
@@ -52,7 +49,7 @@ def reduce_per_sample_gradients(
 
     A tied parameter is one parameter: its gradient is the sum over its uses. A parameter that a sample does not reach
     (an idle expert) has gradient zero and need not be passed on. A parameter with a use that has no rule
-    (`gradient_factors`) is found before its first gradient, named in the log, and differentiated sample by sample.
+    (`gradient_rules`) is found before its first gradient, named in the log, and differentiated sample by sample.
 
     Args:
         model: any transformers causal language model; left as found.
@@ -136,13 +133,13 @@ class _Work:
 
     def _losses(
         self, samples: Sequence[Sample], receive: Callable[[str, Factor], None]
-    ) -> tuple[Tensor, GradientFactors]:
+    ) -> tuple[Tensor, GradientWatch]:
         """The losses of one batch, whose backward pass will tell `receive` of the parameters with rules alone."""
         for parameters, differentiable in ((self.together, True), (self.alone, False)):
             for parameter in parameters.values():
                 parameter.requires_grad_(differentiable)
         batch = collate(samples).to(self.model.device)
-        watch = GradientFactors(
+        watch = GradientWatch(
             self.together,
             (batch.input_ids.shape[0], batch.input_ids.shape[1]),
             lambda name, factor: receive(name, factor) if name in self.together else None,
@@ -154,7 +151,7 @@ class _Work:
         self._set_apart(without_rule, "is used in a way that has no rule")
         return losses, watch
 
-    def _backward(self, loss: Tensor, watch: GradientFactors) -> None:
+    def _backward(self, loss: Tensor, watch: GradientWatch) -> None:
         if self.together:
             try:
                 torch.autograd.backward(loss, inputs=[watch.anchor])

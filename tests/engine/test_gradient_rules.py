@@ -10,15 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lwf_assets.engine.gradient_factors import (
-    RULES,
-    Factor,
-    GradientFactors,
-    Outer,
-    Scattered,
-    Whole,
-    parameters_reached_by,
-)
+from lwf_assets.engine.autograd_graph import parameters_reached_by
+from lwf_assets.engine.gradient_factors import Factor, Outer, Scattered, Whole
+from lwf_assets.engine.gradient_rules import RULES
+from lwf_assets.engine.gradient_watch import GradientWatch
 from lwf_assets.errors import LwfError
 
 BATCH, POSITIONS, WIDTH = 3, 4, 6
@@ -56,7 +51,7 @@ class Watched:
 
     def __init__(self, operation: Operation, parameters: Parameters, x: Tensor) -> None:
         self.told: dict[str, Tensor] = {}
-        with GradientFactors(parameters, (BATCH, POSITIONS), self._receive(parameters)) as watch:
+        with GradientWatch(parameters, (BATCH, POSITIONS), self._receive(parameters)) as watch:
             result = operation(parameters, x)
         generator = torch.Generator().manual_seed(2)
         self.weights = torch.randn(BATCH, result.numel() // BATCH, generator=generator, dtype=torch.float64)
@@ -188,7 +183,7 @@ def test_every_operation_with_a_rule_is_tried(monkeypatch: pytest.MonkeyPatch) -
     tried = set()
 
     def noting(function: Any, rule: Callable[..., Any]) -> Callable[..., Any]:
-        def call(watch: GradientFactors, *args: Any, **kwargs: Any) -> Any:
+        def call(watch: GradientWatch, *args: Any, **kwargs: Any) -> Any:
             tried.add(function)
             return rule(watch, *args, **kwargs)
 
@@ -330,7 +325,7 @@ def test_what_has_no_rule_stays_in_the_graph(case: str) -> None:
 def test_operations_with_out_are_left_alone(operation: Callable[..., Tensor]) -> None:
     weight = _parameters(w=(WIDTH, WIDTH))["w"]
     x, out = torch.ones(BATCH * POSITIONS, WIDTH, dtype=torch.float64), torch.zeros(12, WIDTH, dtype=torch.float64)
-    with GradientFactors({"w": weight}, (BATCH, POSITIONS), _never) as watch, torch.no_grad():
+    with GradientWatch({"w": weight}, (BATCH, POSITIONS), _never) as watch, torch.no_grad():
         assert operation(weight, x, out) is out
     assert torch.equal(out, operation(weight.detach(), x, torch.zeros_like(out)))
     assert watch.uses == {}
@@ -382,14 +377,14 @@ def test_a_parameter_inside_an_own_function_is_reached() -> None:
 
 def test_uses_are_counted_once_for_each_operation() -> None:
     parameters, x = _parameters(w=(WIDTH, WIDTH), v=(WIDTH,), idle=(WIDTH,)), _input(BATCH, POSITIONS, WIDTH)
-    with GradientFactors(parameters, (BATCH, POSITIONS), _never) as watch:
+    with GradientWatch(parameters, (BATCH, POSITIONS), _never) as watch:
         functional.linear(functional.linear(x * parameters["v"], parameters["w"]), parameters["w"], parameters["v"])
     assert watch.uses == {"w": 2, "v": 2}
 
 
 def test_nothing_is_watched_behind_the_block() -> None:
     parameters, x = _parameters(w=(5, WIDTH)), _input(BATCH, POSITIONS, WIDTH)
-    with GradientFactors(parameters, (BATCH, POSITIONS), _never):
+    with GradientWatch(parameters, (BATCH, POSITIONS), _never):
         pass
     functional.linear(x, parameters["w"]).sum().backward()
     assert parameters["w"].grad is not None
@@ -401,7 +396,7 @@ def test_sums_over_positions_are_in_float32() -> None:
     x = torch.ones(2, 1001, WIDTH, dtype=torch.bfloat16, requires_grad=True)
     told = []
     for operation in (lambda: x + weight, lambda: x * weight):
-        with GradientFactors({"w": weight}, (2, 1001), lambda _, factor: told.append(factor)) as watch:
+        with GradientWatch({"w": weight}, (2, 1001), lambda _, factor: told.append(factor)) as watch:
             result = operation()
         result.backward(torch.ones_like(result), inputs=[watch.anchor])
     assert len(told) == 2
@@ -410,10 +405,10 @@ def test_sums_over_positions_are_in_float32() -> None:
         assert torch.equal(factor.gradients, torch.full((2, WIDTH), 1001.0))
 
 
-def _order_is_checked(layout: Sequence[int]) -> GradientFactors:
+def _order_is_checked(layout: Sequence[int]) -> GradientWatch:
     """A bias behind samples that a layer has put into the order `layout`; the last position has no loss."""
     parameters, x = _parameters(w=(WIDTH,)), _input(BATCH, POSITIONS, 2, WIDTH)
-    with GradientFactors(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
+    with GradientWatch(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
         result = x.flatten(0, 1)[torch.tensor(layout)].view(x.shape) + parameters["w"]
     back = torch.empty(len(layout), dtype=torch.long)
     back[torch.tensor(layout)] = torch.arange(len(layout))
@@ -432,7 +427,7 @@ def test_rows_in_another_order_are_noticed() -> None:
 def test_as_many_groups_as_positions_are_no_positions() -> None:
     """[B, 2, 2, d] has four rows a sample, and the last of them has a gradient."""
     parameters, x = _parameters(w=(WIDTH,)), _input(BATCH, 2, 2, WIDTH)
-    with GradientFactors(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
+    with GradientWatch(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
         result = x + parameters["w"]
     torch.autograd.backward(result.sum(), inputs=[watch.anchor])
     watch.check_order()
@@ -441,8 +436,8 @@ def test_as_many_groups_as_positions_are_no_positions() -> None:
 def test_as_many_samples_as_positions_are_refused() -> None:
     parameters = _parameters(w=(WIDTH,))
     with pytest.raises(ValueError, match="must differ"):
-        GradientFactors(parameters, (POSITIONS, POSITIONS), _never)
-    GradientFactors(parameters, (1, 1), _never)
+        GradientWatch(parameters, (POSITIONS, POSITIONS), _never)
+    GradientWatch(parameters, (1, 1), _never)
 
 
 def test_differentiating_within_the_forward_pass_is_refused() -> None:
@@ -457,7 +452,7 @@ def test_differentiating_within_the_forward_pass_is_refused() -> None:
 def test_a_single_sample_is_in_order_however_it_lies() -> None:
     parameters = _parameters(w=(5, WIDTH))
     x, told = torch.randn(POSITIONS, 1, WIDTH, dtype=torch.float64), []
-    with GradientFactors(parameters, (1, POSITIONS), lambda _, factor: told.append(factor)) as watch:
+    with GradientWatch(parameters, (1, POSITIONS), lambda _, factor: told.append(factor)) as watch:
         result = functional.linear(x, parameters["w"])
     result.backward(torch.ones_like(result), inputs=[watch.anchor])
     expected = torch.ones(5, 1, dtype=torch.float64) * x.sum(dim=(0, 1))

@@ -1,0 +1,176 @@
+"""Watches the operations of a forward pass, so that its backward pass tells of per-sample gradients.
+
+Operations are watched, not modules: every linear layer, tied embedding or custom norm of any architecture comes down
+to the few operations of `gradient_rules`. They use a parameter detached. A parameter that is used in any other way
+keeps its place in the autograd graph, where `parameters_reached_by` finds it: none is left out silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter, functional
+from torch.overrides import TorchFunctionMode
+
+from lwf_assets.engine.autograd_graph import is_flattened
+from lwf_assets.engine.gradient_factors import Factor
+from lwf_assets.engine.gradient_operations import NODES_WITH_RULE
+from lwf_assets.engine.gradient_rules import RULES
+from lwf_assets.errors import LwfError
+
+
+@dataclass(frozen=True)
+class LookedUpOnce:
+    """Rows of a parameter that were looked up once for all samples; `version` tells whether they were changed since."""
+
+    result: Tensor
+    version: int
+    ids: Tensor
+    padding_id: int | None
+    names: list[str | None]
+
+
+class GradientWatch(TorchFunctionMode):
+    """Within the block, operations with a rule tell `receive` of their parameters' gradients when the backward runs.
+
+    Args:
+        parameters: those to be watched; each must require a gradient.
+        shape: [batch, positions] of the input ids; the two must differ, lest one be taken for the other. A tensor
+            belongs to the samples row by row if its first dimension is the batch, or batch and positions flattened.
+        receive: called in the backward pass with a parameter's name and the factor of one of its uses.
+
+    Attributes:
+        anchor: what every watched operation depends on: the input to ask a backward pass for.
+        uses: how often the forward pass has used each parameter in an operation with a rule.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, Parameter], shape: tuple[int, int], receive: Callable[[str, Factor], None]
+    ) -> None:
+        super().__init__()
+        self.batch, self.positions = shape
+        if self.batch == self.positions and self.batch > 1:
+            raise ValueError("batch and positions must differ; take one sample less")
+        self.receive = receive
+        self.uses: dict[str, int] = {}
+        self._names = {id(parameter): name for name, parameter in parameters.items()}
+        self._copies: dict[int, tuple[Tensor, int]] = {}
+        self._looked_up_once: dict[int, LookedUpOnce] = {}
+        self._in_forward = True
+        self._at_last_position: list[tuple[str, Tensor]] = []
+        device = next(iter(parameters.values())).device
+        self.anchor = torch.zeros((), device=device, requires_grad=True)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        rule = RULES.get(func) if "out" not in kwargs else None
+        result = rule(self, *args, **kwargs) if rule is not None else NotImplemented
+        return func(*args, **kwargs) if result is NotImplemented else result
+
+    def __exit__(self, *exception: Any) -> None:
+        self._in_forward = False
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+
+    def name_of(self, value: object) -> str | None:
+        """Name of the watched parameter that `value` is, or equals but for a constant or its type."""
+        if not isinstance(value, Tensor):
+            return None
+        copy = self._copies.get(id(value))
+        changed_since = copy is not None and copy[0]._version != copy[1]
+        return None if changed_since else self._names.get(id(value))
+
+    def names_of(self, *operands: Tensor | None) -> list[str | None] | None:
+        """Names of those operands that are watched; None if none is, or if another one needs a gradient of its own."""
+        names = [self.name_of(operand) for operand in operands]
+        foreign = any(
+            operand is not None and name is None and operand.requires_grad
+            for operand, name in zip(operands, names, strict=True)
+        )
+        return None if foreign or not any(names) else names
+
+    def alias(self, source: object, result: Tensor) -> Tensor:
+        """Note that `result` is the parameter `source` but for a constant or its type: gradients of one are gradients
+        of the other."""
+        name = self.name_of(source)
+        # A copy as integers, or where no gradient is wanted, is a constant.
+        if name is not None and result is not source and result.requires_grad and result.is_floating_point():
+            self._names[id(result)] = name
+            # Kept: the id of a tensor that is gone may be given to another.
+            self._copies[id(result)] = (result, result._version)
+        return result
+
+    def is_in_order(self, tensor: Tensor, trailing: int = 1) -> bool:
+        """Whether the rows of `tensor`, all but its trailing dimensions, are those of sample 0, of sample 1, and so on.
+
+        A first dimension that is flattened must have all positions, and in their order.
+        """
+        leading = tensor.shape[: tensor.ndim - trailing]
+        if self.batch == 1:
+            return True
+        if len(leading) > 1:
+            return leading[0] == self.batch
+        return leading[0] == self.batch * self.positions and is_flattened(
+            tensor, (self.batch, self.positions), apart=NODES_WITH_RULE
+        )
+
+    def note_lookup(self, ids: Tensor, weight: Tensor, padding_id: int | None, names: list[str | None]) -> Tensor:
+        """The rows `ids`, [positions] or [1, positions], of `weight`, the same for all samples.
+
+        Its gradients can be told apart only where a sum spreads it over the samples: until then it has no rule.
+        """
+        result = functional.embedding(ids, weight, padding_id)
+        self._looked_up_once[id(result)] = LookedUpOnce(result, result._version, ids.reshape(-1), padding_id, names)
+        return result
+
+    def lookup_of(self, value: object) -> LookedUpOnce | None:
+        """The lookup that gave `value`, if it was one for all samples."""
+        lookup = self._looked_up_once.get(id(value)) if isinstance(value, Tensor) else None
+        return None if lookup is None or lookup.result._version != lookup.version else lookup
+
+    def by_sample(self, tensor: Tensor, trailing: int = 1) -> Tensor:
+        """`tensor` as [batch, positions, ..trailing dimensions]."""
+        return tensor.reshape(self.batch, -1, *tensor.shape[tensor.ndim - trailing :])
+
+    def tell(self, gradient: Tensor, *found: tuple[str | None, Callable[[], Factor]]) -> None:
+        """Hand out the factors that follow from the `gradient` of an operation's result."""
+        if self._in_forward:
+            raise LwfError(
+                "the model differentiates within its forward pass, which cannot be told from the backward pass of its "
+                "loss: gradients of single samples cannot be computed for it"
+            )
+        by_position = self.by_sample(gradient) if gradient.ndim == 2 else gradient
+        for name, factor in found:
+            if name is not None:
+                if by_position.shape[1] == self.positions:
+                    self._at_last_position.append((name, by_position[:, -1].any()))
+                self.receive(name, factor())
+
+    def check_order(self) -> None:
+        """After the backward pass: make sure that rows were those of the samples for which they were taken.
+
+        Nothing is predicted from the last position of any row, so that its gradients are zero in a causal model, unless
+        an operation has its rows in another order.
+
+        Raises:
+            LwfError: they were not.
+        """
+        if self.batch == 1 or not self._at_last_position:
+            return
+        if torch.stack([seen for _, seen in self._at_last_position]).any():
+            name = next(name for name, seen in self._at_last_position if seen)
+            raise LwfError(
+                f"{name}: the layer of this parameter mixes the samples of a batch or puts them into another order, so "
+                f"that gradients of single samples cannot be told apart; give it one sample at a time (token_budget: 1)"
+            )
+
+    def expect(self, names: list[str | None]) -> None:
+        """Count one use of each."""
+        for name in names:
+            if name is not None:
+                self.uses[name] = self.uses.get(name, 0) + 1
