@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.amounts import characters
 from lwf_assets.errors import LwfError
 from lwf_assets.tables import read_rows, write_rows
 from lwf_assets.tasks.task import Task
@@ -31,7 +32,7 @@ def materialize(work: Work) -> dict[str, Any]:
     schema = pa.schema([("id", pa.string()), ("prompt", pa.string()), ("target", pa.string())])
     write_rows(work.out / TRAIN, [asdict(row) for row in train], schema)
     write_rows(work.out / VALIDATION, [asdict(row) for row in validation], schema)
-    return {"train_rows": len(train), "validation_rows": len(validation)}
+    return {"train_rows": len(train), "validation_rows": len(validation), **characters(train)}
 
 
 def encode_rows(work: Work, table: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[Sample]:

@@ -82,6 +82,8 @@ def materialize(work: Work) -> dict[str, Any]:
     return {
         "responses": len(rows),
         "tokens": sum(row["tokens"] for row in rows),
+        "prompt_tokens": sum(map(len, prompts)),
+        "longest": max(len(row["prompt_ids"]) + row["tokens"] for row in rows),
         **{f"share_{ended}": counts[ended] / len(rows) for ended in (END, LENGTH, EMPTY)},
         "share_repeated": 1 - len({row["response"] for row in rows}) / len(rows),
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lwf_assets.amounts import characters
 from lwf_assets.errors import LwfError
 from lwf_assets.tables import read_rows, write_rows
 from lwf_assets.tasks.rows import TestRow
@@ -33,7 +34,7 @@ def materialize(work: Work) -> dict[str, Any]:
     if not rows:
         raise LwfError(f"learning_tasks.{name}: its source gives no test rows; raise rows.test or give more data")
     write_rows(work.out / FILE, [{**asdict(row), "choices": list(row.choices)} for row in rows], _SCHEMA)
-    return {"test_rows": len(rows)}
+    return {"test_rows": len(rows), **characters(rows)}
 
 
 def read_test_rows(folder: Path) -> list[TestRow]:

@@ -1,0 +1,74 @@
+"""How much arithmetic a step is, in floating-point operations.
+
+It becomes seconds only by comparison with earlier runs (`pace.py`), so that what all runs have in common cancels.
+"""
+
+from __future__ import annotations
+
+import math
+
+from lwf_assets.amounts import Amount
+from lwf_assets.model_facts import ModelFacts
+from lwf_assets.study import Study
+
+BACKWARD = 2
+"""A backward pass is twice the arithmetic of the forward pass: gradients of the activations and of the weights."""
+WEIGHTS_READ = 20
+"""Reading all weights once takes as long as the arithmetic of this many tokens: what a decoding step for one row costs.
+(A CPU; of the order of 100 on a GPU.)"""
+OPTIMIZER = 300
+"""Operations per parameter that would take as long as an optimizer step, which mostly moves memory."""
+
+
+def forward(facts: ModelFacts, amount: Amount, rows: int) -> float:
+    """A forward pass over `rows` rows, with logits at the response tokens."""
+    return _operations(facts, rows * amount.length, rows * amount.response, amount.length)
+
+
+def gradients(facts: ModelFacts, amount: Amount, rows: int) -> float:
+    """Forward and backward pass over `rows` rows, whether the gradients are summed or taken sample by sample."""
+    return (1 + BACKWARD) * forward(facts, amount, rows)
+
+
+def generation(facts: ModelFacts, rows: int, prompt: float, new_tokens: int, batch_size: int) -> float:
+    """The prompts at once, then token by token, which waits for the weights to be read rather than for arithmetic."""
+    steps = math.ceil(rows / batch_size) * new_tokens
+    decoding = 2 * facts.parameters * (rows * new_tokens + WEIGHTS_READ * steps)
+    return _operations(facts, rows * prompt, rows, prompt) + decoding
+
+
+def training(study: Study, facts: ModelFacts, train: Amount, validation: Amount) -> float | None:
+    """Every seed's fine-tune, and its validation before and after; None if the number of steps is not known."""
+    steps = training_steps(study, train)
+    if steps is None:
+        return None
+    rows = study.training.batch_size * study.training.gradient_accumulation
+    step = gradients(facts, train, rows) + OPTIMIZER * facts.parameters
+    return len(study.seeds) * (steps * step + 2 * forward(facts, validation, validation.rows or 0))
+
+
+def unlearning(study: Study, facts: ModelFacts, train: Amount, corpus: Amount) -> float:
+    """Every seed's ascent: a step at every interval."""
+    ascents = (training_steps(study, train) or 0) // study.unlearning.interval
+    ascent = gradients(facts, corpus, study.unlearning.batch_size) + OPTIMIZER * facts.parameters
+    return len(study.seeds) * ascents * ascent
+
+
+def training_steps(study: Study, train: Amount) -> int | None:
+    """Optimizer steps of one fine-tune."""
+    settings = study.training
+    if settings.max_steps is not None:
+        return settings.max_steps
+    if train.rows is None or settings.epochs is None:
+        return None
+    batches = math.ceil(train.rows / settings.batch_size)
+    return math.ceil(settings.epochs * math.ceil(batches / settings.gradient_accumulation))
+
+
+def _operations(facts: ModelFacts, tokens: float, logits: float, length: float) -> float:
+    """Two for each weight that a token meets, and for attention two products with the tokens before it, of which there
+    are half of `length` on average."""
+    head = (facts.vocabulary or 0) * (facts.hidden or 0)
+    body = facts.parameters - head * (1 if facts.tied else 2)
+    attention = 2 * (facts.layers or 0) * (facts.attention or 0) * length
+    return tokens * (2 * body + attention) + logits * 2 * head

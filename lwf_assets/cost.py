@@ -1,0 +1,203 @@
+"""What a cell will cost: how much arithmetic it is, and what it holds in memory at its peak.
+
+One function per asset, from the study and from what is built already. No torch here: `lwf plan` shows these figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lwf_assets.amounts import Known, corpus_amount, learning_amount, prompt_amount, test_amount
+from lwf_assets.arithmetic import forward, generation, gradients, training, unlearning
+from lwf_assets.graph import Cell
+from lwf_assets.model_facts import ModelFacts, facts_of_study
+from lwf_assets.partition import Partition
+from lwf_assets.peak_memory import (
+    Peak,
+    batch,
+    fp32_values,
+    generated_rows,
+    gradient_sums,
+    largest_peak,
+    model_beside,
+    second_copy,
+    training_peak,
+    weights,
+)
+from lwf_assets.study import Study
+
+LIBRARIES = 500_000_000
+"""Bytes of Python with torch and transformers."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one cell costs.
+
+    `work` is in floating-point operations, or in rows where no model computes; None where nobody can know yet. `peak`
+    is empty where it is not known or not worth telling. `guessed` says that typical lengths stood in for real ones.
+    """
+
+    work: float | None
+    peak: Peak = ()
+    guessed: bool = False
+    on_accelerator: bool = True
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes at the peak, the libraries' own included; None if unknown."""
+        sizes = [part.size for part in self.peak if part.size is not None]
+        return LIBRARIES + round(sum(sizes)) if sizes and len(sizes) == len(self.peak) else None
+
+    @property
+    def surely(self) -> int:
+        """Bytes beside the libraries' own that are needed even if every length was overestimated."""
+        return round(sum(part.surely for part in self.peak))
+
+
+def cost_of(study: Study, cell: Cell, known: Known) -> Cost:
+    """The cost of making `cell`, as far as the study and the artifacts that are `known` tell it."""
+    if cell.asset in _WITHOUT_MODEL:
+        counts = _WITHOUT_MODEL[cell.asset](study, cell.partition, known)
+        rows = [count for count in counts if count is not None]
+        return Cost(float(sum(rows)) if len(rows) == len(counts) else None, on_accelerator=False)
+    # What base_model was does not tell what it will be: a new source may be larger.
+    base = known(Cell("base_model", Partition())) if cell.asset != "base_model" else None
+    facts = facts_of_study(study, None if base is None else base.path)
+    return Cost(None) if facts is None else _WITH_MODEL[cell.asset](study, cell.partition, known, facts)
+
+
+Rows = list[int | None]
+
+
+def _nothing_known(cell: Cell) -> None:
+    """For cells that read no artifact: the study's row limits are all that there is."""
+
+
+def _learning_data(study: Study, partition: Partition, known: Known) -> Rows:
+    return [part.rows for part in learning_amount(study, _learned(partition), _nothing_known)]
+
+
+def _test_data(study: Study, partition: Partition, known: Known) -> Rows:
+    return [test_amount(study, _learned(partition), _nothing_known).rows]
+
+
+def _forgetting_prompts(study: Study, partition: Partition, known: Known) -> Rows:
+    return [prompt_amount(study, _forgotten(partition), _nothing_known).rows]
+
+
+def _scored_forget_set(study: Study, partition: Partition, known: Known) -> Rows:
+    return [corpus_amount(study, _forgotten(partition), known).rows]
+
+
+def _leaderboard(study: Study, partition: Partition, known: Known) -> Rows:
+    return [len(study.learning_names) * len(study.forgetting_names)]
+
+
+def _base_model(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    peak = (weights(study, facts), second_copy(facts))
+    return Cost(float(facts.parameters), peak, on_accelerator=False)
+
+
+def _self_generated_corpus(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    settings = study.generation
+    prompts = prompt_amount(study, _forgotten(partition), known)
+    work, at_once = None, settings.batch_size
+    if prompts.rows is not None:
+        rows = prompts.rows * settings.samples_per_prompt
+        work = generation(facts, rows, prompts.prompt, settings.max_new_tokens, settings.batch_size)
+        at_once = min(rows, at_once)
+    setting = f"generation.batch_size: {settings.batch_size}"
+    cache = generated_rows(facts, at_once, prompts.longest, setting, guessed=prompts.guessed)
+    return Cost(work, (weights(study, facts), cache), prompts.guessed)
+
+
+def _reference_checkpoint(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    train, validation = learning_amount(study, _learned(partition), known)
+    work = training(study, facts, train, validation)
+    peaks = [training_peak(study, facts, train)]
+    if study.reference.optimum == "gradient_step":
+        peaks.append((weights(study, facts), gradient_sums(facts), batch(study, facts, train)))
+        if work is not None:
+            work = None if train.rows is None else work + gradients(facts, train, train.rows)
+    return Cost(work, largest_peak(peaks), train.guessed)
+
+
+def _fisher_diagonal(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    train, _ = learning_amount(study, _learned(partition), known)
+    limits = [limit for limit in (train.rows, study.fisher.samples) if limit is not None]
+    used = replace(train, rows=min(limits, default=None))
+    work = None if used.rows is None else gradients(facts, used, used.rows)
+    peak = (weights(study, facts), fp32_values("the Fisher diagonal in float32", facts), batch(study, facts, used))
+    return Cost(work, peak, train.guessed)
+
+
+def _confidence_terms(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    corpus = corpus_amount(study, _forgotten(partition), known)
+    work = None if corpus.rows is None else gradients(facts, corpus, corpus.rows)
+    model, both = weights(study, facts), "the Fisher diagonal and the difference of base model and optimum, in float32"
+    loading = (model, model_beside("the optimum", facts), fp32_values("their difference in float32", facts))
+    scoring = (model, fp32_values(both, facts, copies=2), batch(study, facts, corpus))
+    return Cost(work, largest_peak([loading, scoring]), corpus.guessed)
+
+
+def _lwf_checkpoint(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    train, validation = learning_amount(study, _learned(partition), known)
+    corpus = corpus_amount(study, _forgotten(partition), known)
+    work = training(study, facts, train, validation)
+    if work is not None:
+        work += unlearning(study, facts, train, corpus)
+    return Cost(work, training_peak(study, facts, train, corpus), train.guessed or corpus.guessed)
+
+
+def _eval_report(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    task, settings = study.learning_tasks[_learned(partition)], study.evaluation
+    test, corpus = test_amount(study, _learned(partition), known), corpus_amount(study, _forgotten(partition), known)
+    work = None
+    if test.rows is not None and corpus.rows is not None:
+        fine_tuned = 2 * len(study.seeds)
+        if task.scorer == "choice":
+            answers = len(task.choices) * forward(facts, test, test.rows)
+        else:
+            answers = generation(facts, test.rows, test.prompt, task.max_new_tokens, settings.batch_size)
+        examples, new_tokens = settings.response_examples, study.generation.max_new_tokens
+        examples_work = generation(facts, examples, corpus.prompt, new_tokens, settings.batch_size)
+        work = (1 + fine_tuned) * (answers + examples_work + forward(facts, test, test.rows))
+        work += fine_tuned * forward(facts, corpus, corpus.rows)  # the base model's came with its gradients
+    longest = max(test.prompt + task.max_new_tokens, corpus.longest)
+    rows = min(settings.batch_size, test.rows or settings.batch_size)
+    losses = [batch(study, facts, amount, differentiated=False) for amount in (test, corpus)]
+    guessed = test.guessed or corpus.guessed
+    setting = f"evaluation.batch_size: {settings.batch_size}"
+    answering = generated_rows(facts, rows, longest, setting, guessed=guessed)
+    peak = largest_peak([(weights(study, facts), part) for part in (*losses, answering)])
+    return Cost(work, peak, guessed)
+
+
+def _learned(partition: Partition) -> str:
+    assert partition.learning_task is not None
+    return partition.learning_task
+
+
+def _forgotten(partition: Partition) -> str:
+    assert partition.forgetting_task is not None
+    return partition.forgetting_task
+
+
+_WITHOUT_MODEL: dict[str, Callable[[Study, Partition, Known], Rows]] = {
+    "learning_data": _learning_data,
+    "test_data": _test_data,
+    "forgetting_prompts": _forgetting_prompts,
+    "scored_forget_set": _scored_forget_set,
+    "leaderboard": _leaderboard,
+}
+_WITH_MODEL: dict[str, Callable[[Study, Partition, Known, ModelFacts], Cost]] = {
+    "base_model": _base_model,
+    "self_generated_corpus": _self_generated_corpus,
+    "reference_checkpoint": _reference_checkpoint,
+    "fisher_diagonal": _fisher_diagonal,
+    "confidence_terms": _confidence_terms,
+    "lwf_checkpoint": _lwf_checkpoint,
+    "eval_report": _eval_report,
+}

@@ -1,0 +1,102 @@
+"""What a model's files say about its size, read without loading it and without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lwf_assets.study import DirectoryModel, Study
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
+_HEADER_LIMIT = 100_000_000
+"""Bytes; safetensors refuses longer headers too."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Sizes of a causal language model. Tied weights are counted once.
+
+    The dimensions are None where the config does not say them in words that are known here; then what depends on them
+    cannot be foreseen.
+    """
+
+    parameters: int
+    bytes_per_weight: int
+    layers: int | None = None
+    hidden: int | None = None
+    intermediate: int | None = None
+    attention: int | None = None
+    """Width of the queries, all heads together."""
+    key_value: int | None = None
+    """Width of the keys, all heads together; as wide are the values."""
+    vocabulary: int | None = None
+    context: int | None = None
+    tied: bool = True
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of one copy of all weights in their own type."""
+        return self.parameters * self.bytes_per_weight
+
+
+def facts_of_study(study: Study, base_model: Path | None) -> ModelFacts | None:
+    """The facts of the study's model: from the folder of its built `base_model`, else from a source directory on this
+    machine; None before it was ever fetched."""
+    source = study.model.source
+    folder = base_model or (source.path if isinstance(source, DirectoryModel) else None)
+    return None if folder is None else read_facts(folder, study.model.dtype)
+
+
+def read_facts(folder: Path, dtype: str) -> ModelFacts | None:
+    """The facts of a model directory whose weights will be held as `dtype`; None if it does not tell."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config") or config
+        parameters = _count_parameters(folder, config)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, struct.error):
+        return None  # whoever loads the model will say what is wrong with it
+    if not parameters:
+        return None
+    hidden = _first(config, "hidden_size", "n_embd", "d_model")
+    heads = _first(config, "num_attention_heads", "n_head", "num_heads")
+    key_value_heads = _first(config, "num_key_value_heads") or heads
+    head = _first(config, "head_dim") or (hidden // heads if hidden and heads else None)
+    return ModelFacts(
+        parameters=parameters,
+        bytes_per_weight=_BYTES[dtype],
+        layers=_first(config, "num_hidden_layers", "n_layer", "num_layers"),
+        hidden=hidden,
+        intermediate=_first(config, "intermediate_size", "n_inner", "ffn_dim") or (4 * hidden if hidden else None),
+        attention=heads * head if heads and head else None,
+        key_value=key_value_heads * head if key_value_heads and head else None,
+        vocabulary=_first(config, "vocab_size"),
+        context=_first(config, "max_position_embeddings", "n_positions"),
+        tied=bool(config.get("tie_word_embeddings", True)),
+    )
+
+
+def _first(config: Mapping[str, Any], *names: str) -> int | None:
+    return next((config[name] for name in names if isinstance(config.get(name), int)), None)
+
+
+def _count_parameters(folder: Path, config: Mapping[str, Any]) -> int:
+    headers = sorted(folder.glob("*.safetensors"))
+    if headers:
+        return sum(math.prod(shape) for path in headers for shape in _shapes(path))
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return sum(path.stat().st_size for path in folder.glob("pytorch_model*.bin")) // _BYTES.get(stored, 4)
+
+
+def _shapes(path: Path) -> list[list[int]]:
+    """The shapes in the header of a safetensors file: 8 bytes with its length, then JSON."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > _HEADER_LIMIT:
+            raise ValueError(f"{path}: no safetensors header")
+        header = json.loads(file.read(length))
+    return [entry["shape"] for name, entry in header.items() if name != "__metadata__"]

@@ -1,0 +1,141 @@
+"""What a step holds in memory at its peak, part by part.
+
+Copies of the weights are known exactly. Activations follow from the model's dimensions and the lengths of the rows,
+which are estimated from characters; their factors were read off the operations and compared with measured peaks: see
+docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from lwf_assets.amounts import Amount
+from lwf_assets.arithmetic import training_steps
+from lwf_assets.model_facts import ModelFacts
+from lwf_assets.study import Study
+
+LOGIT_COPIES = 3.3
+"""fp32 values held for each logit where there is loss: the logits, those that count, their log-softmax, a gradient."""
+AUTOCAST_ACTIVATIONS = 0.6
+"""Size of mixed precision's activations beside those of full precision: some, as in the norms, stay in fp32."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a peak, in bytes.
+
+    `size` is the estimate, None where the model's config does not say enough; `surely` is what is needed even if every
+    length was overestimated. `setting` names the key of the study that it depends on, with its value.
+    """
+
+    what: str
+    size: float | None
+    surely: float
+    setting: str = ""
+
+
+Peak = tuple[Part, ...]
+
+
+def weights(study: Study, facts: ModelFacts) -> Part:
+    """One copy of the model."""
+    return _copies("weights", facts, 1, f"model.dtype: {study.model.dtype}")
+
+
+def second_copy(facts: ModelFacts) -> Part:
+    """What importing a model may hold beside the result, depending on its format."""
+    return Part("a second copy while it is read and converted", facts.weight_bytes, 0)
+
+
+def gradient_sums(facts: ModelFacts) -> Part:
+    """What one averaged gradient step holds."""
+    return _copies("the mean gradient and that of one batch", facts, 2)
+
+
+def fp32_values(what: str, facts: ModelFacts, copies: int = 1) -> Part:
+    """Values in float32, one for each parameter and copy."""
+    return Part(what, copies * 4 * facts.parameters, copies * 4 * facts.parameters)
+
+
+def model_beside(what: str, facts: ModelFacts) -> Part:
+    """The weights of another model."""
+    return _copies(what, facts, 1)
+
+
+def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amount | None = None) -> Peak:
+    """Weights, gradients, the moments of one Adam or of two, and the activations of the largest batch.
+
+    On a CPU gradients and activations add up although one goes as the other comes: the memory allocator gives neither
+    back. What is needed for sure is only the larger of the two.
+    """
+    settings, ascent = study.training, study.unlearning
+    parts = [weights(study, facts), _copies("their gradients", facts, 1), _copies("AdamW's two moments", facts, 2)]
+    batches = [activations(study, facts, train, settings.batch_size, f"training.batch_size: {settings.batch_size}")]
+    # With fewer steps than the interval nothing is ever unlearned.
+    if forgotten is not None and (training_steps(study, train) or math.inf) >= ascent.interval:
+        rows = ascent.batch_size
+        batches.append(activations(study, facts, forgotten, rows, f"unlearning.batch_size: {rows}"))
+        if ascent.optimizer == "adam":
+            parts.append(_copies("the ascent's two moments", facts, 2, "unlearning.optimizer: adam"))
+    largest = max(batches, key=lambda part: part.size or 0)
+    if settings.autocast != "off" and facts.bytes_per_weight == 4:
+        setting = f"training.autocast: {settings.autocast}"
+        parts.append(Part("weights cast for mixed precision", 2 * facts.parameters, 0, setting))
+        size = largest.size and largest.size * AUTOCAST_ACTIVATIONS
+        largest = replace(largest, size=size, surely=largest.surely * AUTOCAST_ACTIVATIONS)
+    if settings.gradient_accumulation == 1:
+        largest = replace(largest, surely=max(0.0, largest.surely - facts.weight_bytes))
+    return (*parts, largest)
+
+
+def batch(study: Study, facts: ModelFacts, amount: Amount, *, differentiated: bool = True) -> Part:
+    """The largest batch that model.token_budget allows. Rows of like length share a batch and are padded to its
+    longest; a row that is longer than the budget is a batch of its own."""
+    budget = study.model.token_budget
+    rows = max(1, min(int(budget / amount.longest), amount.rows or budget))
+    return activations(study, facts, amount, rows, f"model.token_budget: {budget}", differentiated=differentiated)
+
+
+def activations(
+    study: Study, facts: ModelFacts, amount: Amount, rows: int, setting: str, *, differentiated: bool = True
+) -> Part:
+    """Activations of `rows` rows as long as the longest, and logits where one of them has loss. Half of the estimate is
+    taken to be sure, for lengths in characters are not lengths in tokens; nothing, if lengths are guessed."""
+    longest = min(amount.longest, study.model.max_length or facts.context or math.inf)
+    what = f"activations and logits of {rows} row{'s' if rows > 1 else ''} of some {longest:.0f} tokens"
+    if facts.layers is None or facts.hidden is None or facts.intermediate is None:
+        return Part(what, None, 0, setting)
+    attention, key_value = facts.attention or facts.hidden, facts.key_value or facts.hidden
+    if differentiated:
+        # In each layer, what the backward pass will need: four of the MLP's width (gate, up, activated gate, product);
+        # queries, repeated keys and values, and the attention's result; what enters and what leaves the norms.
+        layer = 4 * facts.intermediate + 9 * facts.hidden + 5 * attention + 2 * key_value
+        by_token = facts.layers * layer
+    else:
+        by_token = 3 * facts.intermediate + 4 * facts.hidden  # of one layer at a time
+    # Rows of one batch end at different places, and logits are formed wherever one of them has loss.
+    positions = min(longest, amount.response + amount.longest - amount.length)
+    logits = positions * LOGIT_COPIES * (facts.vocabulary or 0) * 4
+    size = rows * (longest * by_token * facts.bytes_per_weight + logits)
+    return Part(what, size, 0 if amount.guessed else size / 2, setting)
+
+
+def generated_rows(facts: ModelFacts, rows: int, longest: float, setting: str, *, guessed: bool) -> Part:
+    """Keys and values of rows while they are generated, and the draws from their logits."""
+    what = f"keys and values of {rows} row{'s' if rows > 1 else ''} of some {longest:.0f} tokens"
+    if facts.layers is None or facts.key_value is None:
+        return Part(what, None, 0, setting)
+    cache = rows * longest * 2 * facts.layers * facts.key_value * facts.bytes_per_weight
+    draws = 4 * rows * (facts.vocabulary or 0) * 4
+    return Part(what, cache + draws, 0 if guessed else cache / 2, setting)
+
+
+def largest_peak(peaks: Iterable[Peak]) -> Peak:
+    """The one that needs most."""
+    return max(peaks, key=lambda peak: sum(part.size or part.surely for part in peak))
+
+
+def _copies(what: str, facts: ModelFacts, copies: int, setting: str = "") -> Part:
+    return Part(what, copies * facts.weight_bytes, copies * facts.weight_bytes, setting)
