@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lwf_assets.cost import cost_of
 from lwf_assets.errors import LwfError
+from lwf_assets.free_memory import refuse_what_cannot_fit
 from lwf_assets.graph import Cell, HashFile, cells, inputs_of, settings_of
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store import Artifact, InputVersion, Store, hash_file, recipe_hash
@@ -52,7 +55,8 @@ def materialize(
         file_hash: gives a source file's sha256; pass one that remembers to save time.
 
     Raises:
-        LwfError: no such cell in the study, an input that is not built, or whatever bad input the work meets.
+        LwfError: no such cell in the study, an input that is not built, work that cannot fit into memory, or whatever
+            bad input the work meets.
     """
     check_cell(study, cell)
     inputs = {}
@@ -95,8 +99,11 @@ def _make(
     provenance: Mapping[str, Any],
 ) -> Artifact:
     began = time.time()
+    cost = cost_of(study, cell, lambda needed: store.current(needed.asset, needed.partition))
+    refuse_what_cannot_fit(cell, cost)
     module = importlib.import_module(f"lwf_assets.{cell.asset}")
     with store.draft(cell.asset, cell.partition, recipe) as draft:
+        resumed = any(draft.scratch.iterdir())
         work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
         summary = module.materialize(work)
         return draft.commit(
@@ -111,6 +118,10 @@ def _make(
                 "git_commit": _git_commit(),
                 "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
                 "wall_seconds": round(time.time() - began, 3),
+                # What the next plan reckons with; a resumed run's time is only that of its last part.
+                "work": cost.work,
+                "resumed": resumed,
+                "device": _device(),
                 **provenance,
             },
         )
@@ -119,6 +130,12 @@ def _make(
 @cache
 def _library_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def _device() -> str:
+    """What a model computes on here, if one does."""
+    torch = sys.modules.get("torch")
+    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "cpu"
 
 
 @cache

@@ -193,6 +193,11 @@ class Store:
         pointer = self.folder(asset, partition) / "current"
         return self.by_recipe(asset, partition, pointer.read_text().strip()) if pointer.is_file() else None
 
+    def newest_manifests(self, asset: str, limit: int = 50) -> list[Manifest]:
+        """Manifests of an asset, whatever its partition and whether the artifact is still there, newest first."""
+        entries = sorted(self.root.glob(f"{asset}/*/recipes/*.json"), key=lambda path: -path.stat().st_mtime)
+        return [Manifest.read(path) for path in entries[:limit]]
+
     def set_current(self, artifact: Artifact, partition: Partition) -> None:
         """Make `artifact` the one that downstream assets, views and reports read."""
         folder = self.folder(artifact.manifest.asset, partition)

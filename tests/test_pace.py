@@ -1,0 +1,128 @@
+"""Seconds come from what was timed, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lwf_assets.cost import Cost
+from lwf_assets.graph import Cell
+from lwf_assets.pace import Pace, _in_proportion
+from lwf_assets.partition import Partition
+from lwf_assets.store import Manifest, Store
+
+FISHER = Cell("fisher_diagonal", Partition(learning_task="sums"))
+TERMS = Cell("confidence_terms", Partition("teeth", "sums"))
+REFERENCE = Cell("reference_checkpoint", Partition(learning_task="sums"))
+
+
+def manifest(cell: Cell, recipe: str, seconds: float, work: float | None, **others: Any) -> Manifest:
+    provenance = {"wall_seconds": seconds, "work": work, "device": "cpu", "resumed": False, **others}
+    return Manifest(cell.asset, cell.partition.key, "v", recipe, "1", {}, (), (), {}, provenance)
+
+
+class Timed:
+    """A store of manifests alone, each newer than the one before."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root)
+        self.count = 0
+
+    def add(self, cell: Cell, seconds: float, work: float | None, **others: Any) -> str:
+        self.count += 1
+        recipe = f"recipe-{self.count}"
+        path = self.store.folder(cell.asset, cell.partition) / "recipes" / f"{recipe}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(manifest(cell, recipe, seconds, work, **others).to_json())
+        os.utime(path, (self.count, self.count))
+        return recipe
+
+    def seconds(self, cell: Cell, work: float | None, recipe: str | None = None) -> float | None:
+        return Pace(self.store).seconds(cell, Cost(work), recipe)
+
+
+@pytest.fixture
+def timed(tmp_path: Path) -> Timed:
+    return Timed(tmp_path)
+
+
+def test_nothing_is_made_up(timed: Timed) -> None:
+    assert timed.seconds(FISHER, 1e9) is None
+    timed.add(REFERENCE, 10, 1e9)
+    assert timed.seconds(FISHER, 1e9) is None
+    timed.add(FISHER, 10, 1e9)
+    assert timed.seconds(Cell("fisher_diagonal", Partition(learning_task="products")), None) is None
+
+
+def test_seconds_are_in_proportion_to_the_work(timed: Timed) -> None:
+    timed.add(FISHER, 10, 1e9)
+    assert timed.seconds(FISHER, 1e9) == pytest.approx(10)
+    assert timed.seconds(FISHER, 3e9) == pytest.approx(30)
+
+
+def test_of_three_runs_of_like_size_the_middle_one_counts(timed: Timed) -> None:
+    for seconds in (10, 90, 12):
+        timed.add(FISHER, seconds, 1e9)
+    timed.add(FISHER, 5, 1e3)  # a smoke test, all of it spent on starting
+    assert timed.seconds(FISHER, 1e9) == pytest.approx(12)
+
+
+def test_what_computes_alike_stands_in_until_there_is_something_of_its_own(timed: Timed) -> None:
+    timed.add(FISHER, 10, 1e9)
+    assert timed.seconds(TERMS, 2e9) == pytest.approx(20)
+    timed.add(TERMS, 7, 1e9)
+    assert timed.seconds(TERMS, 2e9) == pytest.approx(14)
+    other = Cell("confidence_terms", Partition("minds", "sums"))
+    assert timed.seconds(other, 2e9) == pytest.approx(14)
+
+
+def test_the_very_recipe_tells_its_own_time(timed: Timed) -> None:
+    recipe = timed.add(FISHER, 33, 1e9)
+    for _ in range(3):
+        timed.add(FISHER, 10, 1e9)
+    assert timed.seconds(FISHER, 1e9, recipe) == 33
+    assert timed.seconds(FISHER, 1e9, "another") == pytest.approx(10)
+
+
+def test_work_of_unknown_size_takes_as_long_as_the_partition_last_took(timed: Timed) -> None:
+    timed.add(FISHER, 10, 1e9)
+    timed.add(FISHER, 20, None)
+    assert timed.seconds(FISHER, None) == 20
+    assert timed.seconds(FISHER, 3e9) == pytest.approx(30)
+
+
+@pytest.mark.parametrize("resumed", [True, None])
+def test_a_resumed_run_and_one_of_an_earlier_version_tell_nothing(resumed: bool | None, timed: Timed) -> None:
+    recipe = timed.add(FISHER, 2, 1e9, resumed=resumed)
+    assert timed.seconds(FISHER, 1e9, recipe) is None
+    assert timed.seconds(FISHER, None) is None
+
+
+def test_the_device_that_worked_last_counts(timed: Timed) -> None:
+    timed.add(FISHER, 1, 1e9, device="an accelerator")
+    timed.add(FISHER, 100, 1e9)
+    assert timed.seconds(FISHER, 1e9) == pytest.approx(100)
+
+
+def test_manifests_are_read_newest_first_and_not_without_end(timed: Timed) -> None:
+    recipes = [timed.add(FISHER, 1, 1) for _ in range(5)]
+    assert [m.recipe for m in timed.store.newest_manifests("fisher_diagonal")] == recipes[::-1]
+    assert [m.recipe for m in timed.store.newest_manifests("fisher_diagonal", limit=2)] == recipes[:2:-1]
+    assert json.loads(timed.store.newest_manifests("fisher_diagonal")[0].to_json())["asset"] == "fisher_diagonal"
+
+
+positive = st.floats(1e-3, 1e15)
+
+
+@given(st.lists(st.tuples(positive, positive), min_size=1, max_size=8), positive)
+def test_an_estimate_lies_between_the_slowest_and_the_fastest(runs: list[tuple[float, float]], work: float) -> None:
+    estimate = _in_proportion([manifest(FISHER, str(n), *run) for n, run in enumerate(runs)], work)
+    assert estimate is not None
+    rates = [seconds / done for seconds, done in runs]
+    assert min(rates) * work * (1 - 1e-9) <= estimate <= max(rates) * work * (1 + 1e-9)
