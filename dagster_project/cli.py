@@ -28,6 +28,7 @@ from lwf_assets.study_file import load_study
 
 if TYPE_CHECKING:
     from dagster_project.builder import Batch
+    from dagster_project.foresight import Foreseen, Foresight
     from dagster_project.planner import Plan
 
 app = typer.Typer(
@@ -54,15 +55,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and no
 
 @app.command()
 def plan(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
-    """What is stale, and why."""
+    """What is stale, why, and what it will cost in time and memory."""
+    from dagster_project.foresight import foresee
     from dagster_project.planner import make_plan
 
     settings, home = load_study(study), Home.from_environment()
     made = make_plan(settings, home.store, home.file_hashes, only=_only(settings, cell))
+    foresight = foresee(settings, home.store, made)
     if as_json:
-        print(json.dumps({"study": settings.name, **made.to_dict()}, indent=2))
-    else:
-        out.print(_plan_tree(settings, made))
+        print(json.dumps({"study": settings.name, **foresight.to_dict(made)}, indent=2))
+        return
+    out.print(_plan_tree(settings, made, foresight))
+    if foresight.steps:
+        out.print(_totals(foresight), soft_wrap=True)
 
 
 @app.command()
@@ -75,6 +80,7 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Make everything fresh that is stale; what the store has already is taken from it."""
+    from dagster_project.foresight import foresee
     from dagster_project.planner import make_plan
 
     settings, home = load_study(study), Home.from_environment()
@@ -82,6 +88,9 @@ def build(
     forced = _forced(settings, force or [], only)
     began = time.time()
     made = make_plan(settings, home.store, home.file_hashes, only=only, force=forced)
+    foresight = foresee(settings, home.store, made)
+    if foresight.steps:
+        err.print(_totals(foresight), soft_wrap=True)
     # Dagster takes seconds to import, which a build with nothing to do can spare.
     ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
     seconds = time.time() - began
@@ -193,7 +202,7 @@ def _report_cells(study: Study, key: str | None) -> list[Cell]:
     return _only(study, key) or [c for c in cells(study) if c.asset == "eval_report"]
 
 
-def _plan_tree(study: Study, made: Plan) -> Tree | Text:
+def _plan_tree(study: Study, made: Plan, foresight: Foresight) -> Tree | Text:
     if not made.stale and not made.blocked:
         return Text(f"Nothing to do: all {len(made.steps)} artifacts of {study.name} are fresh.")
     blocked = f", {len(made.blocked)} blocked" if made.blocked else ""
@@ -203,10 +212,49 @@ def _plan_tree(study: Study, made: Plan) -> Tree | Text:
         if step.is_stale or step in made.blocked:
             asset = step.cell.asset
             branch = branches.get(asset) or branches.setdefault(asset, tree.add(f"[bold]{asset}[/]"))
-            leaf = branch.add(Text.assemble((f"{step.cell.partition}  ", "cyan"), (step.action.value, "yellow")))
+            words = Text.assemble((f"{step.cell.partition}  ", "cyan"), (step.action.value, "yellow"))
+            foreseen = foresight.steps.get(step.cell)
+            leaf = branch.add(words if foreseen is None else words.append_text(_foreseen(foreseen)))
             for reason in step.reasons:
                 leaf.add(Text(reason, style="dim"))
     return tree
+
+
+def _foreseen(step: Foreseen) -> Text:
+    """What one step will cost."""
+    from lwf_assets.free_memory import gigabytes
+
+    told = Text(f"  {_duration(step.seconds)}", style="green")
+    if step.memory is not None:
+        told.append(f", {gigabytes(step.memory)}")
+    if step.guessed:
+        told.append(" (lengths guessed)", style="dim")
+    if step.cannot_fit:
+        assert step.free is not None
+        told.append(f"  would not fit: needs {gigabytes(step.surely)}, {gigabytes(step.free)} here", style="bold red")
+    return told
+
+
+def _totals(foresight: Foresight) -> Text:
+    """What all steps will cost together."""
+    from lwf_assets.free_memory import gigabytes
+
+    told = Text.assemble(f"{len(foresight.steps)} to make: ", (_duration(foresight.seconds), "bold"))
+    if foresight.untimed:
+        told.append(f" ({foresight.untimed} of them never timed here)")
+    if foresight.memory is not None:
+        told.append(f", at most {gigabytes(foresight.memory)} of memory")
+    return told
+
+
+def _duration(seconds: float | None) -> str:
+    """An estimate in two digits; `?` where there is none."""
+    if seconds is None:
+        return "?"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"~{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
+    return f"~{seconds:.0f} s" if seconds >= 1 else "<1 s"
 
 
 def _report_dict(home: Home, cell: Cell) -> dict[str, Any]:

@@ -8,7 +8,7 @@ asks for with the recipe of what is current, and looks at the verdicts of the bl
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -35,11 +35,12 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One cell of the plan, with the reasons in words."""
+    """One cell of the plan, with the reasons in words; `recipe` is None while an input is still to be made."""
 
     cell: Cell
     action: Action
     reasons: tuple[str, ...] = ()
+    recipe: str | None = field(default=None, compare=False)
 
     @property
     def is_stale(self) -> bool:
@@ -143,12 +144,12 @@ class _Planner:
         versions = tuple(InputVersion(c.asset, c.partition.key, self.versions[c]) for c in inputs)
         recipe = recipe_hash(cell.asset, cell.partition, cell.spec.code_version, settings, versions)
         if manifest is not None and manifest.recipe == recipe:
-            return self._checked(cell, manifest.version, Step(cell, Action.NOTHING))
+            return self._checked(cell, manifest.version, Step(cell, Action.NOTHING, recipe=recipe))
         reasons = _differences(manifest, cell, settings, versions)
         found = self.store.by_recipe(cell.asset, cell.partition, recipe)
         if found is None:
-            return Step(cell, Action.MAKE, reasons)
-        return self._checked(cell, found.version, Step(cell, Action.TAKE, reasons))
+            return Step(cell, Action.MAKE, reasons, recipe)
+        return self._checked(cell, found.version, Step(cell, Action.TAKE, reasons, recipe))
 
     def _checked(self, cell: Cell, version: str, step: Step) -> Step:
         """`step`, unless the blocking checks of the version that the cell has, or is about to have, say otherwise."""
@@ -162,7 +163,7 @@ class _Planner:
         if failed:
             return Step(cell, Action.BLOCKED, tuple(f"check failed: {reason}" for reason in failed))
         if waiting and step.action == Action.NOTHING:
-            return Step(cell, Action.CHECK, tuple(f"not checked yet: {name}" for name in waiting))
+            return Step(cell, Action.CHECK, tuple(f"not checked yet: {name}" for name in waiting), step.recipe)
         return step
 
 
