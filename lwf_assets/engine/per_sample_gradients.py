@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,9 +63,8 @@ def reduce_per_sample_gradients(
     with left_as_found(model) as parameters, torch.enable_grad():
         work = _Work(model, parameters, reduction, loss_reduction)
         batches = list(batches_by_length(samples, token_budget, batch_size))
-        sizes = {len(indices) for indices in batches}
-        if sizes - {1}:
-            work.rehearse(samples[0], sizes)
+        if any(len(indices) > 1 for indices in batches):
+            work.rehearse(samples[0])
         for indices in batches:
             batch_losses = work.reduce([samples[index] for index in indices], indices)
             for index, loss in zip(indices, batch_losses.tolist(), strict=True):
@@ -92,12 +90,14 @@ class _Work:
         self.together = dict(parameters)
         self.alone: dict[str, Parameter] = {}
 
-    def rehearse(self, sample: Sample, sizes: Set[int]) -> None:
-        """Set apart what has no rule in a small batch of another size than `sizes`: a tensor that has as many rows as a
-        batch by coincidence, and whose rows are no samples, has not as many as this one."""
+    def rehearse(self, sample: Sample) -> None:
+        """Set apart what has no rule in either of two small batches. A dimension that is as large as a batch by
+        coincidence (a number of layers, of positions with loss, of positions and a prefix), so that its rows would be
+        taken for samples, cannot be as large as two batches that differ in nothing but their size."""
         ids = (sample.prompt_ids + sample.response_ids)[:5]
-        size = next(size for size in count(2) if size not in sizes and size != len(ids))
-        self._losses([Sample(ids[:1], ids[1:])] * size, lambda name, factor: None)
+        for size in [size for size in (2, 3, 4) if size != len(ids)][:2]:
+            if self.together:
+                self._losses([Sample(ids[:1], ids[1:])] * size, lambda name, factor: None)
 
     def reduce(self, samples: Sequence[Sample], indices: Sequence[int]) -> Tensor:
         """Reduce the gradients of one batch; gives its losses, [batch]."""

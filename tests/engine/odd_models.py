@@ -95,6 +95,13 @@ class TiedThreeWays(Causal):
         return x + self.down(torch.tanh(functional.linear(x, self.embedding.weight)))
 
 
+class TiedIntegers(TiedThreeWays):
+    """Its tokens are 32-bit integers."""
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        return self.embedding(input_ids.int())
+
+
 class TiedTransposed(Causal):
     """The head multiplies by the transposed embedding."""
 
@@ -320,6 +327,10 @@ class Layered(Causal):
 
 class LayeredFlat(Layered):
     flat = True
+
+
+class TwoLayers(Layered):
+    layers = 2
 
 
 class Heads(Causal):

@@ -70,9 +70,12 @@ def test_odd_models_equal_the_loop_in_the_first_batch_of_any_size(kind: str) -> 
     [
         (odd_models.PositionsFirstWithPrefix, [(2, 2)] * 6),  # positions and prefix are as many as samples
         (odd_models.PositionsFirstHead, [(5, 3)] * 3),  # positions with loss are as many as samples
+        (odd_models.PositionsFirstHead, [(5, 3)] * 3 + [(1, 1)] * 2),
+        (odd_models.PositionsFirstHead, [(5, 2)] * 2 + [(1, 1)] * 4),
         (odd_models.PositionsFirst, [(3, 2)] * 5),  # positions are as many as samples
         (odd_models.Layered, [(3, 2)] * 3),  # layers are as many as samples
         (odd_models.LayeredFlat, [(3, 2)] * 3),
+        (odd_models.TwoLayers, [(3, 2)] * 2),
         (odd_models.WideMerged, [(2, 6)] * 3),  # rows of a parameter are as many as those of the batch
         (odd_models.ScaledColumns, [(2, 4)] * 4),
     ],
@@ -257,6 +260,18 @@ def test_what_is_found_later_is_named_by_itself(caplog: pytest.LogCaptureFixture
     assert ["often" in warning for warning in warnings] == [True, False]
     assert "; first seldom)" in warnings[1]
     assert error_of_fisher(model, samples) <= 1e-5
+
+
+def test_a_sample_may_reach_none_of_those_that_are_alone() -> None:
+    class LongOnes(Causal):
+        def build(self) -> None:
+            self.scale = odd_models.random_weights((6,))
+
+        def embed(self, input_ids: Tensor) -> Tensor:
+            x = self.embedding(input_ids)
+            return x * torch.tanh(self.scale) if input_ids.shape[1] > 3 else x
+
+    assert error_of_terms(build(LongOnes), samples_of((4, 4), (3, 5), (1, 2), (2, 1), (1, 1))) <= 1e-5
 
 
 # Batches and lengths.
