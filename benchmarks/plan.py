@@ -64,11 +64,11 @@ _COUNT = 16
 
 FULL = Plan(
     workloads=[
-        Workload("64 to 128 tokens", mixed_lengths(_COUNT, 64, 128), {"main": 7, "loop": 3, "peer": 0}),
-        Workload("64 tokens", [64] * _COUNT, {"main": 7, "loop": 5, "peer": 2}),
+        Workload("64 to 128 tokens", mixed_lengths(_COUNT, 64, 128), {"main": 7, "loop": 2, "peer": 0}),
+        Workload("64 tokens", [64] * _COUNT, {"main": 7, "loop": 3, "peer": 2}),
         Workload("128 tokens", [128] * _COUNT, {"main": 3, "loop": 1, "peer": 0}),
     ],
-    samples_axis=[2, 4, 8, 16, 32],
+    samples_axis=[1, 2, 4, 8, 16],
     tokens_axis=[32, 64, 128, 256],
     sizes=[
         Size("10M", 192, 512, 10, 3, 1, 32768),

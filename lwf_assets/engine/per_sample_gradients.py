@@ -8,6 +8,7 @@ gradient of its weights, and each block is reduced while it is still in the cach
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -23,7 +24,13 @@ from lwf_assets.engine.gradient_factors import Factor
 from lwf_assets.engine.gradient_watch import GradientWatch
 from lwf_assets.engine.left_as_found import left_as_found
 from lwf_assets.engine.loss import LossReduction, sample_losses
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, batches_by_length, collate
+from lwf_assets.engine.samples import (
+    TOKEN_BUDGET,
+    Sample,
+    batches_by_length,
+    collate,
+    count_predicting_positions,
+)
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
 
@@ -63,8 +70,7 @@ def reduce_per_sample_gradients(
     with left_as_found(model) as parameters, torch.enable_grad():
         work = _Work(model, parameters, reduction, loss_reduction)
         batches = list(batches_by_length(samples, token_budget, batch_size))
-        if any(len(indices) > 1 for indices in batches):
-            work.rehearse(samples[0])
+        work.rehearse(samples, batches)
         for indices in batches:
             batch_losses = work.reduce([samples[index] for index in indices], indices)
             for index, loss in zip(indices, batch_losses.tolist(), strict=True):
@@ -90,14 +96,31 @@ class _Work:
         self.together = dict(parameters)
         self.alone: dict[str, Parameter] = {}
 
-    def rehearse(self, sample: Sample) -> None:
-        """Set apart what has no rule in either of two small batches. A dimension that is as large as a batch by
-        coincidence (a number of layers, of positions with loss, of positions and a prefix), so that its rows would be
-        taken for samples, cannot be as large as two batches that differ in nothing but their size."""
-        ids = (sample.prompt_ids + sample.response_ids)[:5]
-        for size in [size for size in (2, 3, 4) if size != len(ids)][:2]:
-            if self.together:
-                self._losses([Sample(ids[:1], ids[1:])] * size, lambda name, factor: None)
+    def rehearse(self, samples: Sequence[Sample], batches: Sequence[Sequence[int]]) -> None:
+        """Set apart what has no rule in a small batch that none of `batches` is like. A dimension that is as large as a
+        batch by coincidence (a number of layers, of positions, of positions with loss, of positions and a prefix), so
+        that its rows would be taken for samples, is not as large as this one too: it differs from the number of
+        positions by something else."""
+        several = [indices for indices in batches if len(indices) > 1]
+        if not several:
+            return
+        ids = (samples[0].prompt_ids + samples[0].response_ids)[:5]
+        probe = Sample(ids[:1], ids[1:])
+        differences = {
+            positions - len(indices)
+            for indices in several
+            for positions in (
+                max(len(samples[index]) for index in indices),
+                count_predicting_positions([samples[index] for index in indices]),
+            )
+        }
+        sizes = {len(indices) for indices in several} | {len(ids), len(probe.response_ids)}
+        size = next(
+            size
+            for size in itertools.count(2)
+            if size not in sizes and not {len(ids) - size, len(probe.response_ids) - size} & differences
+        )
+        self._losses([probe] * size, lambda name, factor: None)
 
     def reduce(self, samples: Sequence[Sample], indices: Sequence[int]) -> Tensor:
         """Reduce the gradients of one batch; gives its losses, [batch]."""

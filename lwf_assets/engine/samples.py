@@ -85,6 +85,11 @@ def batches_by_length(
         yield batch
 
 
+def count_predicting_positions(samples: Sequence[Sample]) -> int:
+    """Positions of their batch from which some sample's response is predicted: those where logits are formed."""
+    return len({p for s in samples for p in range(max(len(s.prompt_ids) - 1, 0), len(s) - 1)})
+
+
 @dataclass(frozen=True)
 class Context:
     """How many tokens a row may have, and what happens to a prompt that is too long."""
