@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import re
 import time
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from lwf_assets.free_memory import give_back_what_is_unused
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class Measurement:
 
 def measure(call: Callable[[], T]) -> tuple[T, Measurement]:
     """Run `call` once. Freed memory is handed back to the system first: no call profits from what another one left."""
-    release_memory()
+    give_back_what_is_unused()
     before = _resident() if _reset_peak() else None
     began = time.perf_counter()
     result = call()
@@ -45,15 +46,6 @@ def short_collections() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def release_memory() -> None:
-    """Collect garbage, and hand freed pages back to the system where the C library can."""
-    gc.collect()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):  # another C library: it hands back what it wants to
-        return
 
 
 def _reset_peak() -> bool:

@@ -58,7 +58,7 @@ def llama(*, hidden: int, intermediate: int, layers: int, heads: int, key_value_
 
 def tiny_model(architecture: str) -> PreTrainedModel:
     """A random model of a few thousand parameters; one of `ARCHITECTURES`."""
-    return _from_config(_tiny_config(architecture), spread=0.1)
+    return _from_config(tiny_config(architecture), spread=0.1)
 
 
 def _from_config(config: PreTrainedConfig, *, spread: float = 0.02) -> PreTrainedModel:
@@ -70,7 +70,8 @@ def _from_config(config: PreTrainedConfig, *, spread: float = 0.02) -> PreTraine
     return AutoModelForCausalLM.from_config(config).eval()
 
 
-def _tiny_config(architecture: str) -> PreTrainedConfig:
+def tiny_config(architecture: str) -> PreTrainedConfig:
+    """Two layers of width 16; one of `ARCHITECTURES`."""
     import transformers
 
     special = {"vocab_size": TINY_VOCABULARY, **_NO_SPECIAL_TOKENS}

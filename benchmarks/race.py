@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measure import Measurement, measure, release_memory
+from benchmarks.measure import Measurement, measure
 from benchmarks.methods import METHODS
 from benchmarks.methods.method import Method, what_was_said
 from benchmarks.models import TINY_VOCABULARY, tiny_model
 from benchmarks.plan import Workload
 from benchmarks.problem import Problem, mixed_lengths, new_problem, random_samples
 from benchmarks.reference import exact_fisher, exact_terms, relative_error
+from lwf_assets.free_memory import give_back_what_is_unused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -135,5 +136,5 @@ def _measured(method: Method, problem: Problem) -> tuple[Measurement, float]:
     if method.gives == "fisher":
         covers = sum(v.numel() for v in result.values()) / sum(v.numel() for v in problem.fisher.values())
     del result, call
-    release_memory()  # before the next method prepares
+    give_back_what_is_unused()  # before the next method prepares
     return measured, covers

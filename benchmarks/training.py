@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
-from benchmarks.measure import release_memory
 from benchmarks.plan import Plan
 from benchmarks.problem import random_samples
 from lwf_assets.engine.loss import sample_losses
@@ -22,6 +21,7 @@ from lwf_assets.engine.precision import use_bfloat16
 from lwf_assets.engine.samples import Sample, collate
 from lwf_assets.engine.training import fine_tune
 from lwf_assets.engine.unlearning import PeriodicUnlearning
+from lwf_assets.free_memory import give_back_what_is_unused
 from lwf_assets.study import TrainingSettings
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _fine_tune_seconds(
     clock = _Clock(plan.training_warm_up)
     with tempfile.TemporaryDirectory() as folder:
         fine_tune(copy.deepcopy(model), samples, settings, seed=0, folder=Path(folder), callbacks=[*callbacks, clock])
-    release_memory()
+    give_back_what_is_unused()
     return clock.seconds
 
 
@@ -117,7 +117,7 @@ class _BesideMinimalSteps(PeriodicUnlearning):
             (self.minimal, partial(self._minimal_step, model)),
         ]
         for seconds, call in calls if step % 2 else calls[::-1]:
-            release_memory()
+            give_back_what_is_unused()
             began = time.perf_counter()
             call()
             seconds.append(time.perf_counter() - began)

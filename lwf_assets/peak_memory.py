@@ -1,8 +1,7 @@
 """What a step holds in memory at its peak, part by part.
 
 Copies of the weights are known exactly. Activations follow from the model's dimensions and the lengths of the rows,
-which are estimated from characters; their factors were read off the operations and compared with measured peaks: see
-docs/architecture.md.
+which are estimated from characters; their factors were read off the operations; tests hold them against measured peaks.
 """
 
 from __future__ import annotations

@@ -39,13 +39,16 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
         reduction: gets the gradients.
         samples: [batch] which samples they are.
         name: of the parameter.
+
+    Raises:
+        ValueError: some factors are those of a vector, others those of a matrix; no rule gives both.
     """
     whole = [factor.gradients for factor in factors if isinstance(factor, Whole)]
     outer = [factor for factor in factors if isinstance(factor, Outer)]
     scattered = [factor for factor in factors if isinstance(factor, Scattered)]
     if whole:
         if outer or scattered:
-            raise NotImplementedError(f"{name} is used both as a vector and as a matrix")
+            raise ValueError(f"{name} is used both as a vector and as a matrix")
         reduction.add(name, ..., [(samples, torch.stack(whole).sum(dim=0))])
     ids = torch.cat([factor.ids for factor in scattered], dim=1) if scattered else None
     if outer:

@@ -147,19 +147,14 @@ RULES: dict[Any, Callable[..., Any]] = {
     torch.addmm: _addmm,
     torch.matmul: _matmul,
     torch.Tensor.matmul: _matmul,
-    torch.Tensor.__matmul__: _matmul,
     functional.embedding: _embedding,
     functional.layer_norm: _layer_norm,
     functional.rms_norm: _rms_norm,
     torch.mul: _multiplication,
     torch.Tensor.mul: _multiplication,
-    torch.Tensor.__mul__: _multiplication,
-    torch.Tensor.__rmul__: _multiplication,
     torch.add: _addition,
     torch.Tensor.add: _addition,
-    torch.Tensor.__add__: _addition,
-    torch.Tensor.__radd__: _addition,
     torch.Tensor.to: _conversion,
     torch.Tensor.float: lambda watch, source: _conversion(watch, source, torch.float32),
 }
-"""Operations and their rules."""
+"""Operations and their rules. Torch reports an operator as the method that it stands for."""

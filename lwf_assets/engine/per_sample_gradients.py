@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ def reduce_per_sample_gradients(
     losses = [0.0] * len(samples)
     with left_as_found(model) as parameters, torch.enable_grad():
         work = _Work(model, parameters, reduction, loss_reduction)
-        batches = list(batches_by_length(samples, token_budget, batch_size))
+        batches = list(_rows_unlike_positions(samples, batches_by_length(samples, token_budget, batch_size)))
         work.rehearse(samples, batches)
         for indices in batches:
             batch_losses = work.reduce([samples[index] for index in indices], indices)
@@ -77,6 +77,16 @@ def reduce_per_sample_gradients(
                 losses[index] = loss
             progress.advance(len(indices))
     return losses
+
+
+def _rows_unlike_positions(samples: Sequence[Sample], batches: Iterable[list[int]]) -> Iterator[list[int]]:
+    """The same batches, but that rows and positions, which must not be taken for one another, are never as many. (To
+    pad a row is no way out: a model's context may leave no room.)"""
+    for indices in batches:
+        if 1 < len(indices) == len(samples[indices[0]]):
+            yield indices[:-1]
+            indices = indices[-1:]
+        yield indices
 
 
 class _Work:
@@ -124,10 +134,6 @@ class _Work:
 
     def reduce(self, samples: Sequence[Sample], indices: Sequence[int]) -> Tensor:
         """Reduce the gradients of one batch; gives its losses, [batch]."""
-        if len(samples) > 1 and len(samples) == max(len(sample) for sample in samples):
-            # Rows and positions must not be taken for one another. (A model's context may leave no room for padding.)
-            parts = (slice(-1), slice(-1, None))
-            return torch.cat([self.reduce(samples[part], indices[part]) for part in parts])
         places = torch.tensor(indices, device=self.model.device)
         losses = self._reduce_together(samples, places) if self.together else None
         if self.alone:
@@ -158,9 +164,7 @@ class _Work:
         self, samples: Sequence[Sample], receive: Callable[[str, Factor], None]
     ) -> tuple[Tensor, GradientWatch]:
         """The losses of one batch, whose backward pass will tell `receive` of the parameters with rules alone."""
-        for parameters, differentiable in ((self.together, True), (self.alone, False)):
-            for parameter in parameters.values():
-                parameter.requires_grad_(differentiable)
+        self._differentiate(self.together, but_not=self.alone)
         batch = collate(samples).to(self.model.device)
         watch = GradientWatch(
             self.together,
@@ -171,7 +175,7 @@ class _Work:
             losses = sample_losses(self.model, batch, reduction=self.loss_reduction)
         names = {id(parameter): name for name, parameter in self.together.items()}
         without_rule = {names[id(leaf)] for leaf in parameters_reached_by(losses) if id(leaf) in names}
-        self._set_apart(without_rule, "is used in a way that has no rule")
+        self._set_apart(without_rule)
         return losses, watch
 
     def _backward(self, loss: Tensor, watch: GradientWatch) -> None:
@@ -182,24 +186,27 @@ class _Work:
                 raise LwfError(RECOMPUTES) from error
             watch.check_order()
 
-    def _set_apart(self, names: Set[str], why: str) -> None:
-        if names:
-            elements = sum(self.together[name].numel() for name in names)
-            log.warning(
-                "%d parameter tensors (%s elements; first %s) are differentiated one sample at a time, which is exact "
-                "but slower: each %s",
-                len(names),
-                f"{elements:,}",
-                min(names),
-                why,
-            )
-            self.alone |= {name: self.together.pop(name) for name in sorted(names)}
+    def _differentiate(self, these: Mapping[str, Parameter], *, but_not: Mapping[str, Parameter]) -> None:
+        for parameters, differentiable in ((these, True), (but_not, False)):
+            for parameter in parameters.values():
+                parameter.requires_grad_(differentiable)
+
+    def _set_apart(self, names: Set[str]) -> None:
+        if not names:
+            return
+        elements = sum(self.together[name].numel() for name in names)
+        log.warning(
+            "%d parameter tensors (%s elements; first %s) are differentiated one sample at a time, which is exact but "
+            "slower: each is used in a way that has no rule",
+            len(names),
+            f"{elements:,}",
+            min(names),
+        )
+        self.alone |= {name: self.together.pop(name) for name in sorted(names)}
 
     def _reduce_alone(self, sample: Sample, place: Tensor) -> Tensor:
         """The same for the parameters without a rule and a single sample, by a plain backward pass."""
-        for parameters, differentiable in ((self.together, False), (self.alone, True)):
-            for parameter in parameters.values():
-                parameter.requires_grad_(differentiable)
+        self._differentiate(self.alone, but_not=self.together)
         batch = collate([sample]).to(self.model.device)
 
         def receive(name: str, gradient: Tensor) -> None:

@@ -7,65 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    GemmaConfig,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-    MixtralConfig,
-    OPTConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-)
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from benchmarks.models import ARCHITECTURES as ARCHITECTURES
+from benchmarks.models import TINY_VOCABULARY as VOCABULARY
+from benchmarks.models import tiny_config
 from lwf_assets.engine.samples import Sample
-
-VOCABULARY = 61
-_SIZES = {
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 96,
-}
-_SPECIAL = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-
-ARCHITECTURES = ("llama", "gpt2", "gpt_neox", "qwen2", "gemma", "opt", "mixtral")
-
-
-def _config(architecture: str) -> PreTrainedConfig:
-    match architecture:
-        case "llama":
-            return LlamaConfig(**_SIZES, **_SPECIAL)
-        case "gpt2":
-            return GPT2Config(n_embd=16, n_layer=2, n_head=4, n_positions=96, **_SPECIAL)
-        case "gpt_neox":
-            return GPTNeoXConfig(**{key: size for key, size in _SIZES.items() if "key_value" not in key}, **_SPECIAL)
-        case "qwen2":
-            return Qwen2Config(**_SIZES, **_SPECIAL)
-        case "gemma":
-            return GemmaConfig(**_SIZES, head_dim=4, **_SPECIAL)
-        case "opt":
-            return OPTConfig(
-                hidden_size=16,
-                word_embed_proj_dim=16,
-                ffn_dim=24,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                max_position_embeddings=96,
-                **_SPECIAL | {"pad_token_id": 1},
-            )
-        case "mixtral":
-            return MixtralConfig(**_SIZES, num_local_experts=4, num_experts_per_tok=2, **_SPECIAL)
-    raise ValueError(architecture)
 
 
 def tiny_model(architecture: str, *, tied: bool = True, seed: int = 0, spread: float = 0.1) -> PreTrainedModel:
     """A random model in evaluation mode; `spread` is the weights' standard deviation, and biases are not zero."""
-    config = _config(architecture)
+    config = tiny_config(architecture)
     config.tie_word_embeddings = tied
     config.initializer_range = spread
     torch.manual_seed(seed)

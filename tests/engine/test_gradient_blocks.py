@@ -175,7 +175,7 @@ def test_uses_of_a_vector_add_up(samples: int, uses: int, width: int, seed: int)
 
 def test_a_vector_is_no_matrix() -> None:
     factors = [Whole(torch.ones(1, 3)), *_matrix_factors(0, 1, 3, 1, [("outer", 1)])]
-    with pytest.raises(NotImplementedError, match="it is used both as a vector and as a matrix"):
+    with pytest.raises(ValueError, match="it is used both as a vector and as a matrix"):
         reduce_factors(factors, Kept(1, 3), torch.arange(1), "it")
 
 

@@ -197,9 +197,7 @@ def test_every_operation_with_a_rule_is_tried(monkeypatch: pytest.MonkeyPatch) -
             _parameters(**shapes),
             _input(BATCH, POSITIONS, 2, WIDTH),
         )
-    # torch may report an operator under the name of the method that it stands for.
-    names = {function.__name__ for function in set(RULES) - tried}
-    assert {name for name in names if not name.startswith("__")} == {"embedding"}
+    assert {function.__name__ for function in set(RULES) - tried} == {"embedding"}  # which has a test of its own
 
 
 @pytest.mark.parametrize("padding_idx", [None, 2, -3])

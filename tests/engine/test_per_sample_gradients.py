@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
-from lwf_assets.engine import gradient_blocks
+from lwf_assets.engine import gradient_blocks, per_sample_gradients
 from lwf_assets.engine.gradient_blocks import GradientsOfSamples
+from lwf_assets.engine.gradient_watch import GradientWatch
 from lwf_assets.engine.per_sample_gradients import gradients_handed_to, reduce_per_sample_gradients
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
@@ -552,3 +553,20 @@ def test_a_real_forward_pass_is_not_changed() -> None:
     with torch.no_grad():
         expected = [loss_by_hand(model, sample).item() for sample in samples]
     assert losses == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_batch_that_is_tried_first_has_a_size_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a batch with as many rows as positions is taken apart."""
+    sizes = []
+
+    class Noting(GradientWatch):
+        def __init__(self, parameters: Any, shape: tuple[int, int], receive: Any) -> None:
+            sizes.append(shape[0])
+            super().__init__(parameters, shape, receive)
+
+    monkeypatch.setattr(per_sample_gradients, "GradientWatch", Noting)
+    lengths = [9, 9, 4, 4, 4, 4]
+    fisher_diagonal(tiny_llama(), [Sample([1], [2] * (length - 1)) for length in lengths])
+    assert sizes[1:] == [2, 3, 1]
+    assert sizes[0] > 1
+    assert sizes[0] not in sizes[1:]
