@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lwf_assets import scored_forget_set
-from lwf_assets.cell_report import BASE, LWF, MODELS, PRIMARY, REFERENCE, Evaluated, cell_report
-from lwf_assets.report import (
+from lwf_assets.reports.cell_report import BASE, LWF, MODELS, PRIMARY, REFERENCE, Evaluated, cell_report
+from lwf_assets.reports.report import (
     CellReport,
 )
-from lwf_assets.report_page import cell_page
+from lwf_assets.reports.page import cell_page
 from lwf_assets.seeded_fine_tunes import seed_folder, seeds_of
 from lwf_assets.tables import read_rows, write_rows
 from lwf_assets.test_data import read_test_rows

@@ -6,10 +6,10 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.cell_report import BASE, LWF, REFERENCE
+from lwf_assets.reports.cell_report import BASE, LWF, REFERENCE
 from lwf_assets.eval_report import read_summary
-from lwf_assets.report import Interval, LeaderboardRow
-from lwf_assets.report_page import leaderboard_page
+from lwf_assets.reports.report import Interval, LeaderboardRow
+from lwf_assets.reports.page import leaderboard_page
 from lwf_assets.tables import write_rows
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lwf_assets.cell_report import notes
-from lwf_assets.report import Difference, Interval
+from lwf_assets.reports.cell_report import notes
+from lwf_assets.reports.report import Difference, Interval
 
 
 def test_an_interval_without_width_is_explained() -> None:

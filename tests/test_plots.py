@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lwf_assets import plots
-from lwf_assets.figure_formats import to_png, to_svg
-from lwf_assets.plots import _bin_edges
-from lwf_assets.report import Curve, CurvePoint, ForgottenSample, Interval, ModelFigures
+from lwf_assets.reports import plots
+from lwf_assets.reports.figure_formats import to_png, to_svg
+from lwf_assets.reports.plots import _bin_edges
+from lwf_assets.reports.report import Curve, CurvePoint, ForgottenSample, Interval, ModelFigures
 
 NAN = math.nan
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwf_assets.report import (
+from lwf_assets.reports.report import (
     CellReport,
     Curve,
     CurvePoint,
@@ -25,9 +25,9 @@ from lwf_assets.report import (
     ModelFigures,
     Source,
 )
-from lwf_assets.report_numbers import bounds, common_exponent, decimals, fixed, unit_of
-from lwf_assets.report_page import cell_page, leaderboard_page
-from lwf_assets.report_wording import caution, difference_grade, leaderboard_outcome, outcome, sources_of_confidence
+from lwf_assets.reports.numbers import bounds, common_exponent, decimals, fixed, unit_of
+from lwf_assets.reports.page import cell_page, leaderboard_page
+from lwf_assets.reports.wording import caution, difference_grade, leaderboard_outcome, outcome, sources_of_confidence
 
 NAN = math.nan
 UNKNOWN = Interval(NAN, NAN, NAN)

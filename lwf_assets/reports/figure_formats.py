@@ -7,7 +7,7 @@ import re
 from io import BytesIO, StringIO
 from typing import TYPE_CHECKING
 
-from lwf_assets.figure_look import BASE, FORGOTTEN, GRID, INK, KEPT, LWF, REFERENCE
+from lwf_assets.reports.figure_look import BASE, FORGOTTEN, GRID, INK, KEPT, LWF, REFERENCE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets import plots, report_numbers
-from lwf_assets.figure_formats import to_svg
-from lwf_assets.report import MODELS, CellReport, ForgottenSample, LeaderboardRow
-from lwf_assets.report_wording import (
+from lwf_assets.reports import numbers as report_numbers
+from lwf_assets.reports import plots
+from lwf_assets.reports.figure_formats import to_svg
+from lwf_assets.reports.report import MODELS, CellReport, ForgottenSample, LeaderboardRow
+from lwf_assets.reports.wording import (
     MEASURES,
     caution,
     difference_grade,

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lwf_assets.report_numbers import bounds, decimals, fixed, mean
+from lwf_assets.reports.numbers import bounds, decimals, fixed, mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from lwf_assets.report import CellReport, Interval, LeaderboardRow
+    from lwf_assets.reports.report import CellReport, Interval, LeaderboardRow
 
 QUADRATIC_WARNING_SHARE = 0.5
 """Above this share of FC's variance the quadratic term decides the ranking, not the conflict with the learning task."""
