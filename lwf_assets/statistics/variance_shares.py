@@ -1,0 +1,23 @@
+"""Which part of a sum makes it vary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def shares_of_variance(parts: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
+    """Each part's share of the variance of their sum: cov(part, sum) / var(sum). The shares add up to 1.
+
+    None where the sum does not vary, or is not finite.
+    """
+    total = np.sum([np.asarray(part, dtype=float) for part in parts.values()], axis=0)
+    variance = float(np.var(total))
+    if variance == 0 or not math.isfinite(variance):
+        return dict.fromkeys(parts)
+    return {
+        name: float(np.mean((np.asarray(part) - np.mean(part)) * (total - total.mean()))) / variance
+        for name, part in parts.items()
+    }
