@@ -1,4 +1,4 @@
-"""Periodic unlearning: gradient ascent on D_U inside any Hugging Face Trainer."""
+"""Periodic unlearning: steps that forget D_U inside any Hugging Face Trainer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +13,13 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lwf_assets.engine.left_as_found import in_evaluation_mode
-from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
-from lwf_assets.engine.samples import Sample, collate
+from lwf_assets.engine.loss import negative_log_likelihoods, token_losses
+from lwf_assets.engine.objectives import Ascent, Objective
+from lwf_assets.engine.retention import Retention
+from lwf_assets.engine.samples import Sample, batches_by_length, collate
+from lwf_assets.engine.seeded_batches import seeded_batch
+from lwf_assets.engine.unlearning_ledger import Ledger, LedgerEntry
+from lwf_assets.engine.weight_distance import euclidean_distance
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
@@ -23,24 +27,10 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel
 
+__all__ = ["STATE_FILE", "LedgerEntry", "PeriodicUnlearning", "Timing", "unlearning_steps"]
+
 STATE_FILE = "periodic_unlearning.pt"
 Timing = Literal["periodic", "upfront", "random"]
-
-
-@dataclass(frozen=True)
-class LedgerEntry:
-    """One sample of one unlearning step: its NLL per token (nats) just before it and when it was next looked at.
-
-    `nll_after` is what remained: the NLL at the sample's next turn, or at the end of training after its last one; None
-    until then. (A look right after each update would cost a forward pass, and would not see what learning brings back.)
-    `pushed` is False when the sample was at or above the cap already and gave no gradient.
-    """
-
-    step: int
-    sample_id: str
-    nll_before: float
-    nll_after: float | None
-    pushed: bool
 
 
 def unlearning_steps(timing: Timing, max_steps: int, interval: int, seed: int) -> list[int]:
@@ -56,33 +46,40 @@ def unlearning_steps(timing: Timing, max_steps: int, interval: int, seed: int) -
             return sorted(random.Random(seed).sample(range(1, max_steps + 1), count))
 
 
+ASCENT = Ascent()
+
+
 class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
-    """Every `interval` learning steps, one step of gradient ascent on a batch of `samples`.
+    """Every `interval` learning steps, one step that forgets a batch of `samples`: of gradient ascent, unless told.
 
         Trainer(..., callbacks=[PeriodicUnlearning(samples)])
 
-    The ascent has an optimizer of its own. Scaling the ascent's loss would do nothing under Adam, whose updates are
-    scale-free, and ascending through the learner's optimizer would spoil the learner's moments; so the forgetting rate
+    The unlearning has an optimizer of its own. Scaling its loss would do nothing under Adam, whose updates are
+    scale-free, and unlearning through the learner's optimizer would spoil the learner's moments; so the forgetting rate
     is the learning rate of a second optimizer. It follows the learner's schedule: at half the learner's peak rate, half
     of it.
 
-    Which samples a step takes follows from (`seed`, step) alone, and the optimizer's state and the ledger go into every
-    checkpoint of the Trainer: a resumed run equals an uninterrupted one.
+    Which samples a step takes follows from (`seed`, step) alone, and the optimizer's state, the ledger and the
+    reference likelihoods go into every checkpoint of the Trainer: a resumed run equals an uninterrupted one.
 
     Args:
         samples: D_U.
         sample_ids: their names in the ledger; by default their positions.
         interval: N_u, learning steps between two unlearning steps.
-        forgetting_rate: peak learning rate of the ascent.
+        forgetting_rate: peak learning rate of the unlearning.
         batch_size: samples per unlearning step.
         per_sample_cap: NLL per token, in nats, at which a sample counts as forgotten: it pushes no further, and a step
-            whose whole batch is forgotten is skipped. Ascent is unbounded without it.
+            whose whole batch is forgotten is skipped. Ascent is unbounded without it. One for all, or one a sample.
         optimizer: `adam` (no weight decay) or `sgd`.
-        max_gradient_norm: the ascent's gradient is clipped to it.
+        max_gradient_norm: the step's gradient is clipped to it.
         timing: `periodic`; `upfront`, as many steps all before learning; `random`, as many after randomly chosen steps.
         seed: of the batches and of random timing.
         pad_id: token that fills short rows; never attended to.
         on_unlearn: called with the step and its ledger entries, whose `nll_after` is not known yet.
+        objective: what is descended for each sample; a step's loss is the sum over the samples that push, divided by
+            the size of the batch.
+        retain: what a step is to keep: its loss is added to the step's. A step that is skipped skips this too.
+        measure_updates: note in the ledger how far each step moves the weights; needs a second copy of them meanwhile.
 
     Attributes:
         ledger: every entry so far, in order.
@@ -96,13 +93,16 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         interval: int = 5,
         forgetting_rate: float = 1e-5,
         batch_size: int = 8,
-        per_sample_cap: float = 4.0,
+        per_sample_cap: float | Sequence[float] = 4.0,
         optimizer: Literal["adam", "sgd"] = "adam",
         max_gradient_norm: float = 1.0,
         timing: Timing = "periodic",
         seed: int = 0,
         pad_id: int = 0,
         on_unlearn: Callable[[int, list[LedgerEntry]], None] | None = None,
+        objective: Objective = ASCENT,
+        retain: Retention | None = None,
+        measure_updates: bool = False,
     ) -> None:
         if not samples:
             raise ValueError("there is nothing to unlearn: samples is empty")
@@ -112,6 +112,8 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             raise ValueError(f"one id a sample is needed; got {len(sample_ids)} for {len(samples)} samples")
         if sample_ids is not None and len(set(sample_ids)) != len(sample_ids):
             raise ValueError("sample_ids must differ from each other: the ledger knows samples by them")
+        if not isinstance(per_sample_cap, int | float) and len(per_sample_cap) != len(samples):
+            raise ValueError(f"one cap for all or one a sample is needed; got {len(per_sample_cap)} for {len(samples)}")
         self.samples = list(samples)
         self.sample_ids = list(sample_ids) if sample_ids is not None else [str(n) for n in range(len(samples))]
         self.interval = interval
@@ -124,11 +126,18 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         self.seed = seed
         self.pad_id = pad_id
         self.on_unlearn = on_unlearn
-        self.ledger: list[LedgerEntry] = []
-        self._last_entry: dict[str, int] = {}
+        self.objective = objective
+        self.retain = retain
+        self.measure_updates = measure_updates
+        self._ledger = Ledger()
+        self._reference_nll: Tensor | None = None
         self._optimizer: torch.optim.Optimizer | None = None
         self._due: dict[int, int] = {}
         self._learner_rate = 0.0
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        return self._ledger.entries
 
     def on_train_begin(
         self,
@@ -139,14 +148,16 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         model: PreTrainedModel,
         **kwargs: Any,
     ) -> None:
-        """Make the ascent's optimizer, or take it up again from the checkpoint that training resumes from."""
+        """Make the unlearning's state, or take it up again from the checkpoint that training resumes from."""
         due = unlearning_steps(self.timing, state.max_steps, self.interval, self.seed)
         self._due = {step: number for number, step in enumerate(due)}
         self._optimizer = self._make_optimizer(model)
-        self.ledger, self._last_entry = [], {}
+        self._ledger, self._reference_nll = Ledger(), None
         if state.global_step > 0:
             self._resume(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", model)
         else:
+            if self.objective.needs_reference:
+                self._reference_nll = self._summed_nll(model, bfloat16=args.bf16)
             for step in due:
                 if step <= 0:
                     self._unlearn(step, model, rate=self.forgetting_rate, bfloat16=args.bf16)
@@ -188,20 +199,24 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Look once more at every sample that had a turn."""
         samples = dict(zip(self.sample_ids, self.samples, strict=True))
-        names = list(self._last_entry)
+        names = self._ledger.names()
         with torch.autocast(model.device.type, torch.bfloat16, enabled=args.bf16):
             losses = negative_log_likelihoods(model, [samples[name] for name in names])
         for name, loss in zip(names, losses, strict=True):
-            self._close(name, loss)
+            self._ledger.close(name, loss)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Put the ascent's state beside the learner's, whole or not at all."""
+        """Put the unlearning's state beside the learner's, whole or not at all."""
         if not state.is_world_process_zero or self._optimizer is None:
             return
         path = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE
         unfinished = path.with_suffix(".unfinished")
-        entries = [asdict(entry) for entry in self.ledger]
-        torch.save({"optimizer": self._optimizer.state_dict(), "ledger": entries}, unfinished)
+        kept = {
+            "optimizer": self._optimizer.state_dict(),
+            "ledger": self._ledger.to_save(),
+            "reference_nll": self._reference_nll,
+        }
+        torch.save(kept, unfinished)
         os.replace(unfinished, path)
 
     def _make_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
@@ -219,64 +234,85 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         saved = torch.load(path, map_location=model.device, weights_only=True)
         assert self._optimizer is not None
         self._optimizer.load_state_dict(saved["optimizer"])
-        self.ledger = [LedgerEntry(**entry) for entry in saved["ledger"]]
-        self._last_entry = {entry.sample_id: number for number, entry in enumerate(self.ledger)}
+        self._ledger = Ledger(saved["ledger"])
+        self._reference_nll = saved.get("reference_nll")
+        if self.objective.needs_reference and self._reference_nll is None:
+            raise LwfError(
+                f"{path}: was written without the reference likelihoods that the objective needs; resume with the "
+                "objective that the run began with, or remove the checkpoints and begin anew"
+            )
 
-    def _batch(self, number: int) -> list[int]:
-        """The samples of the `number`-th unlearning step: a seeded shuffle of all samples is dealt out in full batches,
-        then the next shuffle, so that no sample has a second turn before nearly all have had their first."""
-        batches = max(1, len(self.samples) // self.batch_size)
-        shuffle, batch = divmod(number, batches)
-        order = random.Random(f"{self.seed}/{shuffle}").sample(range(len(self.samples)), len(self.samples))
-        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
+    @torch.no_grad()
+    def _summed_nll(self, model: PreTrainedModel, *, bfloat16: bool) -> Tensor:
+        """NLL of every sample, summed over its response tokens, [samples], fp32."""
+        totals = torch.zeros(len(self.samples), device=model.device)
+        with in_evaluation_mode(model), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+            for indices in batches_by_length(self.samples, batch_size=self.batch_size):
+                batch = collate([self.samples[index] for index in indices], pad_id=self.pad_id).to(model.device)
+                losses, _ = token_losses(model, batch)
+                totals[indices] = losses.sum(dim=1)
+        return totals
+
+    def _cap(self, index: int) -> float:
+        return self.per_sample_cap if isinstance(self.per_sample_cap, int | float) else self.per_sample_cap[index]
 
     def _unlearn(self, step: int, model: PreTrainedModel, *, rate: float, bfloat16: bool) -> None:
-        """One step of ascent on the batch that (seed, step) names."""
-        chosen = self._batch(self._due[step])
+        """One unlearning step on the batch that (seed, step) names."""
+        number = self._due[step]
+        chosen = seeded_batch(len(self.samples), self.batch_size, number, self.seed)
         batch = collate([self.samples[index] for index in chosen], pad_id=self.pad_id).to(model.device)
         # Without dropout: the figures are the model's and not a draw's, and the learner's own draws stay as they were.
         with in_evaluation_mode(model):
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-                losses = sample_losses(model, batch)
-            before = losses.tolist()
+                losses, counted = token_losses(model, batch)
+            nll, tokens = losses.sum(dim=1), counted.sum(dim=1)
+            before = (nll / tokens).tolist()
             if not all(map(math.isfinite, before)):
                 raise LwfError(
                     f"the unlearning loss became {sum(before)} at step {step}; lower "
-                    f"unlearning.forgetting_rate ({self.forgetting_rate}) or unlearning.per_sample_cap "
-                    f"({self.per_sample_cap})"
+                    f"unlearning.forgetting_rate ({self.forgetting_rate}) or unlearning.per_sample_cap"
+                    + (f" ({self.per_sample_cap})" if isinstance(self.per_sample_cap, int | float) else "")
                 )
-            pushed = [loss < self.per_sample_cap for loss in before]
+            pushed = [loss < self._cap(index) for index, loss in zip(chosen, before, strict=True)]
+            moved = 0.0 if self.measure_updates else None
             if any(pushed):
-                self._ascend(losses[torch.tensor(pushed, device=losses.device)].sum() / len(chosen), rate)
-        self._note(step, [self.sample_ids[index] for index in chosen], before, pushed)
-
-    def _note(self, step: int, names: Sequence[str], losses: Sequence[float], pushed: Sequence[bool]) -> None:
-        """New entries; the losses are also what remained of the same samples' turns before."""
-        entries: list[LedgerEntry] = []
-        for name, loss, was_pushed in zip(names, losses, pushed, strict=True):
-            self._close(name, loss)
-            self._last_entry[name] = len(self.ledger) + len(entries)
-            entries.append(LedgerEntry(step, name, loss, None, was_pushed))
-        self.ledger += entries
+                reference = None if self._reference_nll is None else self._reference_nll[chosen]
+                pushes = self.objective.losses(nll, tokens, reference)[torch.tensor(pushed, device=nll.device)]
+                moved = self._descend(pushes.sum() / len(chosen), step, model, rate=rate, bfloat16=bfloat16)
+        entries = [
+            LedgerEntry(step, self.sample_ids[index], loss, None, was_pushed, moved)
+            for index, loss, was_pushed in zip(chosen, before, pushed, strict=True)
+        ]
+        self._ledger.note(entries)
         if self.on_unlearn is not None:
             self.on_unlearn(step, entries)
 
-    def _close(self, name: str, loss: float) -> None:
-        """What remained of the sample's last turn, if it had one."""
-        number = self._last_entry.get(name)
-        if number is not None:
-            self.ledger[number] = replace(self.ledger[number], nll_after=loss)
-
-    def _ascend(self, loss: Tensor, rate: float) -> None:
+    def _descend(self, loss: Tensor, step: int, model: PreTrainedModel, *, rate: float, bfloat16: bool) -> float | None:
+        """One optimizer step on `loss` and the retained samples' loss; how far it moved the weights, if measured."""
         assert self._optimizer is not None
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         try:
-            torch.autograd.backward(-loss)
-            torch.nn.utils.clip_grad_norm_(
-                [p for group in self._optimizer.param_groups for p in group["params"]], self.max_gradient_norm
-            )
+            torch.autograd.backward(loss)
+            if self.retain is not None:
+                # A backward pass of its own: the gradients add up, and only one of the two graphs is in memory.
+                torch.autograd.backward(self.retain.weight * self._retained_loss(step, model, bfloat16=bfloat16))
+            torch.nn.utils.clip_grad_norm_(trained, self.max_gradient_norm)
+            start = [parameter.detach().clone() for parameter in trained] if self.measure_updates else None
             self._optimizer.step()
         finally:
             # The learner's next step must not find this gradient.
             self._optimizer.zero_grad(set_to_none=True)
+        return None if start is None else euclidean_distance(trained, start)
+
+    def _retained_loss(self, step: int, model: PreTrainedModel, *, bfloat16: bool) -> Tensor:
+        assert self.retain is not None
+        batch = collate(self.retain.batch(self._due[step], self.seed), pad_id=self.pad_id).to(model.device)
+        loss = self.retain.loss(model, batch, bfloat16=bfloat16)
+        if not torch.isfinite(loss):
+            raise LwfError(
+                f"the loss of the retained samples became {loss.item()} at step {step}; lower "
+                f"unlearning.forgetting_rate ({self.forgetting_rate})"
+            )
+        return loss

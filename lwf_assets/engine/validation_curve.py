@@ -1,0 +1,113 @@
+"""The learning curve on held-out rows, measured while training goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lwf_assets.engine.loss import negative_log_likelihoods
+from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
+from lwf_assets.errors import LwfError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+STATE_FILE = "validation_curve.json"
+
+
+class ValidationCurve(TrainerCallback):  # type: ignore[misc]
+    """The mean over held-out samples of the NLL per response token, before the first step, every so many, at the last.
+
+    Without dropout, under the autocast that the training has, and drawing on no random generator: the training is the
+    same as without it. Put it behind callbacks that change the weights, so that it measures what they leave. The points
+    go into every checkpoint: after a resume the curve is that of an uninterrupted run.
+
+    Args:
+        samples: the held-out rows.
+        every: learning steps between two points.
+        token_budget: tokens in memory at once.
+        on_point: called with each new point's step and NLL.
+
+    Attributes:
+        points: (step, mean NLL per token in nats), in order.
+
+    Raises:
+        ValueError: no samples, or `every` below 1.
+        LwfError: training resumes from a checkpoint without the curve.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        every: int,
+        token_budget: int = TOKEN_BUDGET,
+        on_point: Callable[[int, float], None] | None = None,
+    ) -> None:
+        if not samples:
+            raise ValueError("there is nothing to validate on: samples is empty")
+        if every < 1:
+            raise ValueError(f"every must be at least 1 step; got {every}")
+        self.samples = list(samples)
+        self.every = every
+        self.token_budget = token_budget
+        self.on_point = on_point
+        self.points: list[tuple[int, float]] = []
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PreTrainedModel,
+        **kwargs: Any,
+    ) -> None:
+        """The point of step 0, or all that were there before a resume."""
+        if state.global_step == 0:
+            self.points = []
+            self._measure(0, model, bfloat16=args.bf16)
+            return
+        path = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE
+        if not path.is_file():
+            raise LwfError(
+                f"{path.parent}: holds no {STATE_FILE}, so the validation curve cannot go on from it; "
+                "resume from a checkpoint in output_dir that was written with this callback"
+            )
+        self.points = [(step, nll) for step, nll in json.loads(path.read_text())]
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PreTrainedModel,
+        **kwargs: Any,
+    ) -> None:
+        """A point, if one is due."""
+        if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
+            self._measure(state.global_step, model, bfloat16=args.bf16)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Put the curve so far into the checkpoint, whole or not at all."""
+        if not state.is_world_process_zero:
+            return
+        path = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(self.points))
+        os.replace(unfinished, path)
+
+    def _measure(self, step: int, model: PreTrainedModel, *, bfloat16: bool) -> None:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+            losses = negative_log_likelihoods(model, self.samples, token_budget=self.token_budget)
+        nll = sum(losses) / len(losses)
+        self.points.append((step, nll))
+        if self.on_point is not None:
+            self.on_point(step, nll)

@@ -1,0 +1,53 @@
+"""How far apart the weights of two models lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class WeightDistance:
+    """Euclidean distance over all parameters, and the same over the norm of the base's parameters."""
+
+    total: float
+    relative: float
+
+
+def weight_distance(model: PreTrainedModel, base: PreTrainedModel) -> WeightDistance:
+    """How far `model` has moved from `base`, which it has the architecture of. Tied parameters count once.
+
+    Raises:
+        ValueError: the two differ in the names or shapes of their parameters, or base is zero everywhere.
+    """
+    mine, theirs = dict(model.named_parameters()), dict(base.named_parameters())
+    for name in sorted(mine.keys() | theirs.keys()):
+        if name not in mine or name not in theirs or mine[name].shape != theirs[name].shape:
+            raise ValueError(f"the two models do not have the same parameters: they differ in {name}")
+    size = euclidean_norm(theirs.values())
+    if size == 0:
+        raise ValueError("every parameter of the base is zero, so no distance is relative to it")
+    total = euclidean_distance(mine.values(), [theirs[name] for name in mine])
+    return WeightDistance(total, total / size)
+
+
+@torch.no_grad()
+def euclidean_distance(first: Iterable[Tensor], second: Iterable[Tensor]) -> float:
+    """Norm of the difference of two lists of tensors of like shapes; exact differences, totals in fp64."""
+    return euclidean_norm(
+        one.double() - other.to(one.device).double() for one, other in zip(first, second, strict=True)
+    )
+
+
+@torch.no_grad()
+def euclidean_norm(tensors: Iterable[Tensor]) -> float:
+    """Norm of all tensors taken together, with totals in fp64."""
+    squares: float = sum(tensor.double().square().sum().item() for tensor in tensors)
+    return float(squares**0.5)
