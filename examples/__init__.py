@@ -1,0 +1,1 @@
+"""Learning With Forgetting outside of the pipeline: see docs/use-outside.md."""
