@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ from lwf_assets.progress import SILENT, Progress
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lwf_assets.study import TrainingSettings
+    from lwf_assets.engine.penalties import Penalty
+    from lwf_assets.study_sections import TrainingSettings
 
 WHOLE = "whole"
 """Marker file, written last into a checkpoint: one without it was cut short and is never resumed from."""
@@ -48,6 +50,7 @@ def fine_tune(
     callbacks: Sequence[TrainerCallback] = (),
     progress: Progress = SILENT,
     label: str = "Fine-tuning",
+    penalty: Penalty | None = None,
 ) -> list[CurvePoint]:
     """Train `model` in place on the response tokens of `samples`.
 
@@ -61,12 +64,14 @@ def fine_tune(
         callbacks: for example `PeriodicUnlearning`.
         progress: told of every step, and of the curve.
         label: what the phase is called.
+        penalty: added to the loss of every batch; under gradient accumulation a step has the mean of its batches'
+            penalties. The curve stays that of the learning loss; `progress` is told of `learning/penalty` beside it.
 
     Returns:
         The loss curve from the first step on, also after a resume.
 
     Raises:
-        LwfError: no samples, or a loss that is not finite; the message names the step.
+        LwfError: no samples, or a loss or penalty that is not finite; the message names the step.
     """
     if not samples:
         raise LwfError("learning_data holds no training rows; raise rows.train or give more data")
@@ -102,6 +107,7 @@ def fine_tune(
         train_dataset=list(samples),
         data_collator=_Collator(pad_id),
         callbacks=[_Watch(progress, label), *callbacks, _MarkWhole()],
+        penalty=penalty,
     )
     trainer.remove_callback(PrinterCallback)  # stdout belongs to the caller
     trainer.train(resume_from_checkpoint=newest_whole_checkpoint(folder))
@@ -136,6 +142,11 @@ class _Collator:
 class _FineTuner(Trainer):  # type: ignore[misc]
     """Trainer that forms logits only where there is loss, and refuses to go on from a loss that is no number."""
 
+    def __init__(self, *args: Any, penalty: Penalty | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.penalty = penalty
+        self._penalties: list[tuple[torch.Tensor, float]] = []  # since the last log: value, share of its step
+
     def compute_loss(
         self,
         model: PreTrainedModel,
@@ -143,18 +154,39 @@ class _FineTuner(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Mean over the response tokens of the whole step, as transformers' own loss."""
-        losses, counted = token_losses(model, Batch(**inputs))
-        return losses.sum() / (counted.sum() if num_items_in_batch is None else num_items_in_batch)
+        """Mean over the response tokens of the whole step, as transformers' own loss; with the penalty's gradient."""
+        batch = Batch(**inputs)
+        with nullcontext() if self.penalty is None else self.penalty.watching(model):
+            losses, counted = token_losses(model, batch)
+        loss = losses.sum() / (counted.sum() if num_items_in_batch is None else num_items_in_batch)
+        if self.penalty is None:
+            return loss
+        penalty = self.penalty.value(model, batch)
+        share = 1 / self.current_gradient_accumulation_steps
+        self._penalties.append((penalty.detach(), share))
+        if num_items_in_batch is not None:  # else Trainer divides by the number of batches itself
+            penalty = penalty * share
+        return loss + (penalty - penalty.detach())  # the gradient of both, the value of the learning loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
+            at_fault, value = "learning loss", loss
+            if self._penalties and not torch.isfinite(self._penalties[-1][0]):
+                at_fault, value = "penalty on the learning loss", self._penalties[-1][0]
             raise LwfError(
-                f"the learning loss became {loss.item()} at step {self.state.global_step + 1}; the run was stopped. "
+                f"the {at_fault} became {value.item()} at step {self.state.global_step + 1}; the run was stopped. "
                 f"Lower training.learning_rate ({self.args.learning_rate}), or look at the rows of learning_data"
             )
         return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Beside the mean learning loss since the last log, the mean penalty."""
+        if "loss" in logs and self._penalties:
+            steps = sum(share for _, share in self._penalties)
+            logs["penalty"] = sum(value.item() * share for value, share in self._penalties) / steps
+            self._penalties.clear()
+        super().log(logs, *args, **kwargs)
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]
@@ -185,6 +217,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if logs and "loss" in logs:
             values = {"learning/loss": logs["loss"], "learning/rate": logs["learning_rate"]}
+            if "penalty" in logs:
+                values["learning/penalty"] = logs["penalty"]
             self.progress.metrics(state.global_step, values)
 
 

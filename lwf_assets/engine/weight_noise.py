@@ -91,7 +91,8 @@ def add_noise(parameters: Sequence[Tensor], norm: float, *, seed: int | str) -> 
     """Change `parameters` in place by a seeded random vector of Euclidean norm `norm`.
 
     Where the weights are stored in less than fp32, noise below half their last digit vanishes and larger noise is
-    rounded; the vector is scaled so that what remains of it has the norm, to a relative error of `TOLERANCE`.
+    rounded; the vector is scaled so that what remains of it has the norm, to a relative error of `TOLERANCE` (more only
+    for a norm so small that a handful of weights make it up).
     """
     if norm == 0:
         return
