@@ -34,7 +34,7 @@ class CrossedVariances:
     def effect(self, mean: float, *, confidence: float) -> Effect:
         """`mean` with its interval.
 
-        The critical value is that of Cochran and Cox (1957, section 4.14): the mean of the t quantiles of the two
+        The critical value is that of Cochran and Cox (Experimental Designs, 1950): the mean of the t quantiles of the two
         parts, weighted with their variances. The interval is never narrower than the one over the items alone: with
         few seeds their means can agree by chance, more closely than the noise of the answers allows.
         """

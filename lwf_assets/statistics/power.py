@@ -18,14 +18,31 @@ def minimum_detectable_effect(effect: Effect, *, power: float = 0.8, confidence:
     Raises:
         LwfError: where power or confidence is not between 0 and 1, or power is no more than the false-positive rate.
     """
-    from statsmodels.stats.power import TTestPower
+    from scipy.integrate import quad
+    from scipy.optimize import brentq
+    from scipy.special import chdtri, ndtr, stdtrit
 
     check_confidence(confidence)
     if not 1 - confidence < power < 1:
         raise LwfError(f"power is {power}; it must be between {1 - confidence:.3g} (1 - confidence) and 1")
     if not effect.standard_error > 0:
         return math.nan
-    # One sample of this size has these degrees of freedom; the effect size is in its standard deviations.
-    observations = effect.degrees_of_freedom + 1
-    size = TTestPower().solve_power(nobs=observations, alpha=1 - confidence, power=power)
-    return float(size) * math.sqrt(observations) * effect.standard_error
+    freedom = effect.degrees_of_freedom
+    critical = -stdtrit(freedom, (1 - confidence) / 2)
+
+    def lacking(size: float) -> float:
+        """Power that a true effect of `size` standard errors is short of: the noncentral t distribution, as a normal
+        one averaged over the quantiles of the standard error's estimate."""
+
+        def found(quantile: float) -> float:
+            needed = critical * math.sqrt(chdtri(freedom, 1 - quantile) / freedom)
+            return float(ndtr(size - needed) + ndtr(-size - needed))
+
+        return power - float(quad(found, 0, 1)[0])
+
+    # Neither statsmodels' solve_power, which stops at ten standard deviations (3 seeds pass them), nor scipy's nct,
+    # which gives NaN here and there.
+    highest = 1.0
+    while lacking(highest) > 0:
+        highest *= 2
+    return float(brentq(lacking, 0, highest)) * effect.standard_error

@@ -1,4 +1,4 @@
-"""Intervals, rank correlation and shares of variance against their definitions."""
+"""The interval of a mean over items, against its definition."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwf_assets.statistics import bootstrap_interval, rank_correlation, shares_of_variance
+from lwf_assets.statistics import bootstrap_interval
 
 unhurried = settings(deadline=None)  # imports and a busy machine take their time
 _numbers = st.floats(-1e3, 1e3)
@@ -63,51 +63,3 @@ def test_what_was_not_measured_is_left_out() -> None:
     for nothing in ([], [math.nan, math.nan]):
         interval = bootstrap_interval(nothing)
         assert all(math.isnan(figure) for figure in (interval.mean, interval.low, interval.high))
-
-
-def _ranks(values: list[float]) -> list[float]:
-    """Ranks from 1; equal values share the mean of theirs."""
-    return [
-        sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values
-    ]
-
-
-@unhurried
-@given(pairs=st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=2, max_size=20))
-def test_rank_correlation_is_the_correlation_of_the_ranks(pairs: list[tuple[int, int]]) -> None:
-    first, second = ([float(pair[side]) for pair in pairs] for side in (0, 1))
-    assume(len(set(first)) > 1 and len(set(second)) > 1)
-    expected = np.corrcoef(_ranks(first), _ranks(second))[0, 1]
-    assert rank_correlation(first, second) == pytest.approx(expected, abs=1e-9)
-
-
-def test_rank_correlation_sees_order_alone() -> None:
-    values = [0.1, 5.0, -3.0, 2.0]
-    assert rank_correlation(values, [math.exp(value) for value in values]) == pytest.approx(1)
-    assert rank_correlation(values, [-(value**3) for value in values]) == pytest.approx(-1)
-
-
-@pytest.mark.parametrize("second", [[1.0, 1.0, 1.0], [1.0, math.nan, 2.0], [1.0, math.inf, 2.0]])
-def test_no_rank_correlation_where_nothing_can_be_said(second: list[float]) -> None:
-    assert rank_correlation([1.0, 2.0, 3.0], second) is None
-    assert rank_correlation(second, [1.0, 2.0, 3.0]) is None
-
-
-@unhurried
-@given(rows=st.lists(st.tuples(_numbers, _numbers, _numbers), min_size=2, max_size=20))
-def test_shares_of_variance_add_up_to_one(rows: list[tuple[float, float, float]]) -> None:
-    parts = dict(zip("abc", ([*column] for column in zip(*rows, strict=True)), strict=True))
-    totals = [sum(row) for row in rows]
-    assume(np.var(totals) > 1e-6 * max(1.0, *(np.var(part) for part in parts.values())))
-    shares = shares_of_variance(parts)
-    assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
-    for name, share in shares.items():
-        assert share == pytest.approx(np.cov(parts[name], totals, bias=True)[0, 1] / np.var(totals), abs=1e-6)
-
-
-def test_shares_of_variance_of_known_parts() -> None:
-    assert shares_of_variance({"all": [1.0, 2.0, 5.0], "none": [7.0, 7.0, 7.0]}) == pytest.approx({"all": 1, "none": 0})
-    # Against the sum: a part that offsets another has a negative share.
-    assert shares_of_variance({"up": [0.0, 2.0], "down": [0.0, -1.0]}) == pytest.approx({"up": 2, "down": -1})
-    assert shares_of_variance({"a": [1.0, 1.0], "b": [2.0, 2.0]}) == {"a": None, "b": None}
-    assert shares_of_variance({"a": [1.0, math.nan], "b": [2.0, 2.0]}) == {"a": None, "b": None}
