@@ -1,1 +1,1 @@
-"""From what was measured on many models to verdicts, tables, plots and pages. Reads tables alone: no model, no torch."""
+"""From what was measured on many models to verdicts, tables, plots and pages. Needs no model and no torch."""

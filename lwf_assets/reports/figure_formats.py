@@ -7,7 +7,7 @@ import re
 from io import BytesIO, StringIO
 from typing import TYPE_CHECKING
 
-from lwf_assets.reports.figure_look import BASE, FORGOTTEN, GRID, INK, KEPT, LWF, REFERENCE
+from lwf_assets.reports.figure_look import BASE, BETTER, FORGOTTEN, GRID, INK, KEPT, LWF, REFERENCE, WORSE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +21,8 @@ _CSS_NAMES = {
     LWF: "lwf",
     FORGOTTEN: "forgotten",
     KEPT: "kept",
+    BETTER: "better",
+    WORSE: "worse",
 }
 
 _DPI = (160, 130, 110, 90, 75, 60, 50, 40, 30)

@@ -44,6 +44,13 @@ def significant(value: float, digits: int) -> str:
     return f"{value:.{digits}g}" if math.isfinite(value) else MISSING
 
 
+def probability(value: float) -> str:
+    """A p-value with two significant digits; "< 0.001" below that, "n/a" for NaN."""
+    if not math.isfinite(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
 def bounds(interval: Interval, *, signed: bool = False) -> str:
     """The interval without its mean: "0.41 to 0.55", or "no interval"."""
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):

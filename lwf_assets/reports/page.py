@@ -1,180 +1,92 @@
-"""The reports as single HTML files: they open with no network, hold no script, and equal data give equal bytes.
-
-What a model wrote is hostile input: every text is escaped by the templates, and the page's content security policy
-forbids scripts and loads of any kind, should something slip through.
-"""
+"""The report of one cell as a single HTML file: opens with no network, holds no script; equal data give equal bytes."""
 
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from itertools import groupby
 
-from lwf_assets.reports import numbers as report_numbers
-from lwf_assets.reports import plots
-from lwf_assets.reports.figure_formats import to_svg
-from lwf_assets.reports.report import MODELS, CellReport, ForgottenSample, LeaderboardRow
-from lwf_assets.reports.wording import (
-    MEASURES,
-    caution,
-    difference_grade,
-    leaderboard_outcome,
-    measure_name,
-    outcome,
-    sources_of_confidence,
+from lwf_assets.reports import page_figures, wording
+from lwf_assets.reports.confidence_columns import ConfidenceColumns
+from lwf_assets.reports.measures import STEPS_TO
+from lwf_assets.reports.page_environment import page_environment
+from lwf_assets.reports.report import CellReport, ForgottenSample, ProbeOutcome
+from lwf_assets.reports.sparkline import sparkline
+
+CHOSEN_SHOWN, KEPT_SHOWN = 150, 40
+"""At most so many samples stand in the page's tables; samples.parquet has all."""
+
+UTILITY = (
+    "neutral_nll",
+    "untouched_accuracy",
+    "untouched_nll",
+    "forgetting_task_accuracy",
+    "forgetting_task_nll",
+    "relative_distance",
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jinja2 import Environment
-    from matplotlib.figure import Figure
-
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f]")
-_NOT_TEXT = re.compile("[\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""What the fine-tune did elsewhere."""
+_ELSEWHERE = {*UTILITY, "distance"}
 
 
 def cell_page(report: CellReport) -> str:
     """One cell's report as a whole HTML page."""
     measures = {report.primary_measure: None} | dict.fromkeys(m for figures in report.models for m in figures.measures)
-    chosen = [sample for sample in report.samples if sample.selected]
-    template = _environment().get_template("cell.html.j2")
+    chosen = _by_confidence([sample for sample in report.samples if sample.selected])
+    kept = _by_confidence([sample for sample in report.samples if not sample.selected])
+    template = page_environment().get_template("cell.html.j2")
+    result = report.result
     return template.render(
         report=report,
-        outcome=outcome(report),
-        caution=caution({report.difference.seeds}),
-        measures=list(measures),
-        seeds={figures.model: figures.seeds for figures in report.models},
-        result_plots=_result_plots(report),
-        confidence_plots=_confidence_plots(report),
-        chosen=_by_confidence(chosen),
-        kept=_by_confidence([sample for sample in report.samples if not sample.selected]),
-        columns=_Columns.of(report),
-        sources=sources_of_confidence(report),
+        result=result,
+        outcome=wording.outcome(report),
+        caution=wording.caution({result.seeds} if result else set()),
+        multiplicity=wording.multiplicity(report),
+        measures=[measure for measure in measures if measure not in _ELSEWHERE],
+        compared=[f.model for f in report.models if f.model not in ("base", "reference")],
+        utility=[measure for measure in UTILITY if measure in measures],
+        all_measures=[m for m in measures if any(e.measure == m for e in report.effects)],
+        reached=any(m.startswith(STEPS_TO) for m in measures),
+        result_plots=page_figures.result_figures(report),
+        arm_plots=page_figures.arm_figures(report),
+        unlearning_plots=page_figures.unlearning_figures(report),
+        confidence_plots=page_figures.confidence_figures(report),
+        relearning_plots=page_figures.relearning_figures(report),
+        relearned=wording.relearned(report),
+        conflicts=wording.conflicts_found(report),
+        probe_models=list(dict.fromkeys(outcome.model for outcome in report.probes)),
+        probe_rows=_probe_rows(report.probes),
+        chosen=chosen[:CHOSEN_SHOWN],
+        chosen_count=len(chosen),
+        kept=kept[:KEPT_SHOWN],
+        kept_count=len(kept),
+        sparks=_sparklines(chosen[:CHOSEN_SHOWN]),
+        columns=ConfidenceColumns.of(report),
+        sources=wording.sources_of_confidence(report),
     )
 
 
-def leaderboard_page(study: str, rows: Sequence[LeaderboardRow]) -> str:
-    """Every cell of a study as a whole HTML page: the grid of differences, and the table behind it."""
-    template = _environment().get_template("leaderboard.html.j2")
-    learning_tasks = list(dict.fromkeys(row.learning_task for row in rows))
-    forgetting_tasks = {row.forgetting_task for row in rows}
-    # The tasks that are also learned in the order of the rows, so that the grid's diagonal is its diagonal.
-    columns = [task for task in learning_tasks if task in forgetting_tasks]
-    columns += [task for task in dict.fromkeys(row.forgetting_task for row in rows) if task not in columns]
-    return template.render(
-        study=study,
-        rows=rows,
-        outcome=leaderboard_outcome(rows),
-        caution=caution({row.seeds for row in rows}),
-        learning_tasks=learning_tasks,
-        forgetting_tasks=columns,
-        cells={(row.learning_task, row.forgetting_task): row for row in rows},
-    )
-
-
-@dataclass(frozen=True)
-class _Plot:
-    """A figure in the page, with what a reader must know to read it."""
-
-    name: str
-    title: str
-    caption: str
-    svg: str
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """How the terms of FC are written in the table of samples: what all share taken off, one power of ten taken out."""
-
-    alpha: float
-    constant: float
-    exponent: int
-
-    @classmethod
-    def of(cls, report: CellReport) -> _Columns:
-        alpha = report.alpha
-        constants = [s.forgetting_confidence + alpha * s.linear - alpha**2 * s.quadratic for s in report.samples]
-        constants = sorted(filter(math.isfinite, constants))
-        constant = constants[len(constants) // 2] if constants else math.nan
-        parts = [part for s in report.samples for part in (alpha * s.linear, alpha**2 * s.quadratic)]
-        return cls(alpha, constant, report_numbers.common_exponent(parts))
-
-    @property
-    def unit(self) -> str:
-        """The power of ten, for the heads of the columns."""
-        return report_numbers.unit_of(self.exponent)
-
-    def linear(self, sample: ForgottenSample) -> float:
-        """What the linear term adds to the sample's FC."""
-        return -self.alpha * sample.linear
-
-    def quadratic(self, sample: ForgottenSample) -> float:
-        """What the quadratic term adds to the sample's FC."""
-        return self.alpha**2 * sample.quadratic
-
-    def write(self, value: float) -> str:
-        """A value of these columns, in their unit."""
-        return report_numbers.fixed(value / 10.0**self.exponent, 3, signed=True)
-
-
-def _result_plots(report: CellReport) -> list[_Plot]:
-    seeds = (
-        "Faint: each seed as logged. Bold: mean over seeds, smoothed by a running mean over a twentieth of the points."
-    )
-    comparison = plots.model_comparison(report.models, report.primary_measure)
-    name = measure_name(report.primary_measure)
-    return [
-        _plot("comparison", name, "Mean and 95 % interval.", comparison),
-        _plot("learning", "Learning", seeds, plots.loss_curves(report.learning_curves)),
-        _plot(
-            "unlearning",
-            "Unlearning",
-            "The batch of each unlearning step, just before its update, and at its samples' next turn or the end. "
-            + seeds,
-            plots.unlearning_curves(report.unlearning_curves),
-        ),
-        _plot(
-            "samples",
-            "The model's own samples",
-            f"Faint: single samples, at most {plots.SAMPLES_DRAWN}. Bold: mean over all. Higher is less likely.",
-            plots.nll_before_after(report.samples),
-        ),
-    ]
-
-
-def _confidence_plots(report: CellReport) -> list[_Plot]:
-    columns, samples = _Columns.of(report), report.samples
-    confidence = [sample.forgetting_confidence for sample in samples]
-    selected = [sample.selected for sample in samples]
-    constant = columns.constant if math.isfinite(columns.constant) else 0.0
-    histogram = plots.confidence_histogram(confidence, selected, _threshold(samples), constant=constant)
-    linear, quadratic = [columns.linear(s) for s in samples], [columns.quadratic(s) for s in samples]
-    scatter = plots.terms_scatter(linear, quadratic, selected)
-    return [
-        _plot("histogram", "Distribution of FC", "FC without the constant term, which all samples share.", histogram),
-        _plot("terms", "The two terms of FC", "FC is the sum of both, plus the constant term.", scatter),
-    ]
-
-
-def _plot(name: str, title: str, caption: str, figure: Figure) -> _Plot:
+def _sparklines(samples: Sequence[ForgottenSample]) -> dict[str, str]:
+    """The course of each sample's NLL, all on the same axes."""
     from markupsafe import Markup
 
-    # matplotlib escapes what it writes into its SVG.
-    return _Plot(name, title, caption, Markup(to_svg(figure, prefix=f"plot-{name}")))
+    points = [point for sample in samples for point in sample.history if math.isfinite(point.value)]
+    if not points:
+        return {}
+    steps = (min(point.step for point in points), max(point.step for point in points))
+    nll = (min(point.value for point in points), max(point.value for point in points))
+    # It holds numbers alone.
+    return {s.id: Markup(sparkline(s.history, set(s.steps_unlearned), steps=steps, nll=nll)) for s in samples}
 
 
-def _threshold(samples: Sequence[ForgottenSample]) -> float | None:
-    """The FC half-way between chosen and not; None where FC did not decide it, or all were chosen."""
-    chosen = [s.forgetting_confidence for s in samples if s.selected and math.isfinite(s.forgetting_confidence)]
-    kept = [s.forgetting_confidence for s in samples if not s.selected and math.isfinite(s.forgetting_confidence)]
-    if chosen and kept and min(chosen) >= max(kept):
-        return (min(chosen) + max(kept)) / 2
-    if chosen and kept and max(chosen) <= min(kept):
-        return (max(chosen) + min(kept)) / 2
-    return None
+def _probe_rows(probes: Sequence[ProbeOutcome]) -> list[tuple[str, str, dict[str, ProbeOutcome]]]:
+    """Probe, variant, and the outcome by model: as trained first, then as they come."""
+
+    def kind(outcome: ProbeOutcome) -> tuple[str, str]:
+        return outcome.probe, outcome.variant
+
+    kinds = sorted(dict.fromkeys(map(kind, probes)), key=lambda pair: pair[0] != "as trained")
+    by_kind = {key: list(group) for key, group in groupby(sorted(probes, key=kind), key=kind)}
+    return [(*key, {outcome.model: outcome for outcome in by_kind[key]}) for key in kinds]
 
 
 def _by_confidence(samples: Sequence[ForgottenSample]) -> list[ForgottenSample]:
@@ -185,46 +97,3 @@ def _by_confidence(samples: Sequence[ForgottenSample]) -> list[ForgottenSample]:
         return math.isnan(value), 0.0 if math.isnan(value) else -value, sample.id
 
     return sorted(samples, key=order)
-
-
-def _visible(text: str) -> str:
-    """Text with its control characters as pictures, and what HTML cannot hold as replacement characters."""
-    shown = _CONTROL.sub(lambda match: chr(0x2400 + ord(match[0])), text)
-    return _NOT_TEXT.sub("\N{REPLACEMENT CHARACTER}", shown)
-
-
-def _excerpt(text: str, length: int = 90) -> str:
-    """The beginning of a text on one line."""
-    line = " ".join(_visible(text).split())
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        # By name autoescape would be off: these templates end in .j2.
-        autoescape=True,
-        loader=PackageLoader("lwf_assets", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Also where no filter is named, a model's text must not break the page.
-        finalize=lambda value: _visible(value) if type(value) is str else value,
-    )
-    filters: dict[str, Any] = {
-        "bounds": report_numbers.bounds,
-        "signed_bounds": partial(report_numbers.bounds, signed=True),
-        "mean": report_numbers.mean,
-        "signed_mean": partial(report_numbers.mean, signed=True),
-        "fixed": report_numbers.fixed,
-        "significant": report_numbers.significant,
-        "excerpt": _excerpt,
-        "measure": measure_name,
-    }
-    environment.filters.update(filters)
-    environment.globals.update(
-        models=MODELS, model_names=plots.MODEL_NAMES, measure_hints=MEASURES, difference_grade=difference_grade
-    )
-    return environment

@@ -1,7 +1,7 @@
 """The data of the reports: what eval_report and leaderboard hold, and what their pages and plots are made from.
 
 Plain frozen dataclasses: `dataclasses.asdict` gives JSON. NaN stands for what was not measured. A model is "base"
-(pre-trained), "reference" (vanilla fine-tune) or "lwf".
+(pre-trained), "reference" (vanilla fine-tune), "lwf", or an arm by its name.
 """
 
 from __future__ import annotations
@@ -9,39 +9,87 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MODELS = ("base", "reference", "lwf")
+"""The models that every cell has; arms come beside them."""
+
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval over items, each of which counts with its mean over the seeds."""
+    """A mean with its 95 % interval."""
 
     mean: float
     low: float
     high: float
 
 
+UNKNOWN = Interval(NAN, NAN, NAN)
+
+
 @dataclass(frozen=True)
 class ModelFigures:
-    """What was measured on one model, over all its seeds.
+    """What was measured on one model, over all its seeds; the keys of `measures` are those of `measures.MEASURES`.
 
-    Measures: those of the learning task's scorer, such as "accuracy" (0 to 1); "invalid", the share of answers that
-    could not be read; and, in nats per token, "target_nll" (the test set's targets), "forgotten_nll" (the
-    self-generated samples chosen for unlearning) and "kept_nll" (those scored but not chosen).
+    The intervals are over items, each of which counts with its mean over the seeds; a measure of whole models, such as
+    "macro_f1", has none.
     """
 
     model: str
     seeds: list[int]
     measures: dict[str, Interval]
+    label: str = ""
+    description: str = ""
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class ArmEffect:
+    """One model minus the reference in one measure, paired by seed and by item."""
+
+    model: str
+    measure: str
+    mean: float
+    reference_mean: float
+    difference: Interval
+    p_value: float
+    """Two-sided, of no difference."""
+    adjusted_p: float
+    """Holm's, over the models of the cell; NaN but in the primary measure."""
+    minimum_detectable: float
+    """The difference that this many seeds and items would find in 80 of 100 repetitions."""
+    verdict: str
+    """"helps", "hurts", "higher", "lower", "no detectable effect" or "too few seeds to say"."""
+    reason: str
+    seeds: int
+    items: int
+    """1 for a measure of whole models."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """LWF minus reference in one measure, paired by test item."""
+    """LWF minus reference in one measure, paired by seed and by test item."""
 
     measure: str
     interval: Interval
     items: int
     seeds: int
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A value at a learning step."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One seed's curve; `label` says of what."""
+
+    label: str
+    seed: int
+    points: list[CurvePoint]
 
 
 @dataclass(frozen=True)
@@ -64,6 +112,14 @@ class ForgottenSample:
     nll: dict[str, float]
     times_unlearned: int
     """Unlearning steps that pushed this sample, added up over the seeds."""
+    constant: float = NAN
+    rank: int = 0
+    source_task: str = ""
+    """The forgetting task that its prompt is from; empty where that is not known."""
+    steps_unlearned: tuple[int, ...] = ()
+    """Learning steps of the first seed at which it was pushed."""
+    history: tuple[CurvePoint, ...] = ()
+    """NLL in the first seed's run each time the sample was looked at, and at the end."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +131,37 @@ class Example:
 
 
 @dataclass(frozen=True)
-class CurvePoint:
-    """A value at a learning step."""
+class SourceShare:
+    """How many samples of one source task were scored, and chosen."""
 
-    step: int
-    value: float
+    task: str
+    scored: int
+    selected: int
+    known_conflict: bool
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One seed's curve; `label` says of what."""
+class RankingQuality:
+    """How well one ranking of the samples finds those known to conflict with the learning task."""
 
-    label: str
-    seed: int
-    points: list[CurvePoint]
+    ranking: str
+    average_precision: Interval
+    precision: Interval
+    """Among the samples chosen: the share that conflicts."""
+    recall: Interval
+    """Among those that conflict: the share chosen."""
+
+
+@dataclass(frozen=True)
+class ProbeOutcome:
+    """The samples chosen for unlearning, under one model after one change; means over samples and seeds."""
+
+    model: str
+    probe: str
+    """"as trained", "int8", "int4" or "format"."""
+    variant: str
+    nll: float
+    memorised: float
 
 
 @dataclass(frozen=True)
@@ -111,10 +184,13 @@ class CellReport:
     """Length of the gradient step in FC."""
     primary_measure: str
     models: list[ModelFigures]
-    difference: Difference
-    """In the primary measure."""
+    """Base, reference, LWF, then the arms."""
+    effects: list[ArmEffect]
+    """One of each model but base and reference in each measure."""
     learning_curves: list[Curve]
-    """Training loss, nats per token, by learning step; labels "reference" and "lwf"."""
+    """Training loss, nats per token, by learning step; the label is the model."""
+    validation_curves: list[Curve]
+    """NLL of the validation split by learning step; may be empty."""
     unlearning_curves: list[Curve]
     """Mean NLL of the unlearning batch, nats per token, by learning step; labels "before" and "after" the update."""
     samples: list[ForgottenSample]
@@ -131,17 +207,41 @@ class CellReport:
     notes: list[str]
     """What a reader must know besides, in plain sentences."""
     made_from: list[Source]
+    sources: list[SourceShare]
+    rankings: list[RankingQuality]
+    """Empty where no conflict is known."""
+    relearning: list[Curve]
+    """NLL of the samples chosen, by step of learning them again; the label is the model."""
+    probes: list[ProbeOutcome]
 
     def figures(self, model: str, measure: str) -> Interval:
         """The measure on one model; NaN where it was not measured."""
-        nan = float("nan")
         found = (figures.measures.get(measure) for figures in self.models if figures.model == model)
-        return next((interval for interval in found if interval is not None), Interval(nan, nan, nan))
+        return next((interval for interval in found if interval is not None), UNKNOWN)
+
+    def effect(self, model: str, measure: str) -> ArmEffect | None:
+        """What the model does differently from the reference; None where it was not measured."""
+        return next((e for e in self.effects if (e.model, e.measure) == (model, measure)), None)
+
+    @property
+    def result(self) -> ArmEffect | None:
+        """LWF's effect in the primary measure."""
+        return self.effect("lwf", self.primary_measure)
+
+    @property
+    def arms(self) -> list[str]:
+        """The models beside base, reference and LWF."""
+        return [figures.model for figures in self.models if figures.model not in MODELS]
+
+    def label(self, model: str) -> str:
+        """A model's name for people."""
+        names = {"lwf": "LWF"} | {f.model: f.label for f in self.models if f.label and f.model not in MODELS}
+        return names.get(model, model)
 
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One cell of the study as the leaderboard shows it; `difference` is LWF minus reference, paired by item."""
+    """One cell of the study as the leaderboard shows it; `difference` is LWF minus reference, paired."""
 
     learning_task: str
     forgetting_task: str
@@ -150,5 +250,18 @@ class LeaderboardRow:
     reference: Interval
     lwf: Interval
     difference: Interval
+    verdict: str
+    adjusted_p: float
+    minimum_detectable: float
     items: int
     seeds: int
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One model's effect in one cell, in the cell's primary measure."""
+
+    learning_task: str
+    forgetting_task: str
+    label: str
+    effect: ArmEffect

@@ -1,117 +1,124 @@
-"""What the reports say in words: outcome sentences, cautions, the names of measures. Pure functions of the data."""
+"""What the reports say in words: outcome sentences, cautions, notes. Pure functions of the data."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lwf_assets.reports.numbers import bounds, decimals, fixed, mean
+from lwf_assets.reports.measures import measure_name, measure_of
+from lwf_assets.reports.numbers import bounds, decimals, fixed, mean, probability
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from collections.abc import Set as AbstractSet
-
-    from lwf_assets.reports.report import CellReport, Interval, LeaderboardRow
+    from lwf_assets.reports.report import ArmEffect, CellReport, LeaderboardRow
 
 QUADRATIC_WARNING_SHARE = 0.5
 """Above this share of FC's variance the quadratic term decides the ranking, not the conflict with the learning task."""
 
-Grade = Literal["better", "worse", "unclear", "unknown"]
+Grade = Literal["better", "worse", "different", "unclear", "unknown"]
 
-
-@dataclass(frozen=True)
-class Measure:
-    """How a measure is called, and what it is."""
-
-    name: str
-    hint: str
-
-
-MEASURES = {
-    "accuracy": Measure("Accuracy", "share of test items answered right"),
-    "macro_f1": Measure("Macro F1", "unweighted mean of the F1 of each answer class"),
-    "exact_match_strict": Measure("Exact match (strict)", "share of right answers in the form that was asked for"),
-    "exact_match_flexible": Measure("Exact match (flexible)", "share of right answers in whatever form"),
-    "partial_credit": Measure("Partial credit", "the generator's own score, with part of a point for a part"),
-    "invalid": Measure("Invalid answers", "share of responses without an answer that can be read"),
-    "invalid_share": Measure("Invalid answers", "share of responses without an answer that can be read"),
-    "target_nll": Measure("NLL of the targets", "test set, nats per token"),
-    "forgotten_nll": Measure("NLL of the samples chosen", "self-generated, chosen for unlearning, nats per token"),
-    "kept_nll": Measure("NLL of the samples not chosen", "self-generated, scored only, nats per token"),
+_GRADES: dict[str, Grade] = {
+    "helps": "better",
+    "hurts": "worse",
+    "higher": "different",
+    "lower": "different",
+    "no detectable effect": "unclear",
 }
 
 
-def measure_name(measure: str) -> str:
-    """A measure's name for people; an unknown one as it is spelt, without underscores."""
-    return MEASURES[measure].name if measure in MEASURES else measure.replace("_", " ")
-
-
-def lower_is_better(measure: str) -> bool:
-    """Whether a smaller value of the measure is the better one."""
-    return measure.startswith("invalid") or measure.endswith(("nll", "loss"))
-
-
-def difference_grade(interval: Interval, measure: str) -> Grade:
-    """What a difference, LWF minus reference, shows: nothing unless its interval excludes zero."""
-    if not all(map(math.isfinite, (interval.mean, interval.low, interval.high))):
-        return "unknown"
-    if interval.low <= 0 <= interval.high:
-        return "unclear"
-    return "better" if (interval.low > 0) != lower_is_better(measure) else "worse"
+def grade(verdict: str) -> Grade:
+    """How a verdict is marked in tables: "unknown" where nothing can be said."""
+    return _GRADES.get(verdict, "unknown")
 
 
 def outcome(report: CellReport) -> str:
-    """The cell's result in one plain sentence."""
-    lwf = report.figures("lwf", report.primary_measure)
-    reference = report.figures("reference", report.primary_measure)
-    difference = report.difference.interval
+    """The cell's result in plain words: the verdict first, then the numbers that it rests on."""
+    result = report.result
+    name = measure_name(report.primary_measure)
+    if result is None:
+        return f"Not measured: {name} is not known of both LWF and the reference, so nothing can be said of forgetting."
+    difference = result.difference
     # One number of decimals, or the reader cannot check the subtraction.
     places = decimals(difference)
-    levels = f"LWF {fixed(lwf.mean, places)}, reference {fixed(reference.mean, places)}"
-    if not math.isfinite(difference.mean):
-        return f"{levels}: the difference was not measured, so this run says nothing about the effect of forgetting."
-    found = f"{levels}: difference {mean(difference, signed=True)}"
-    grade = difference_grade(difference, report.difference.measure)
-    if grade == "unknown":
-        return f"{found}, without an interval, so this run does not say whether forgetting had an effect."
-    found += f" (95 % interval {bounds(difference, signed=True)})"
-    if grade == "unclear":
-        return f"{found}: the interval includes zero, so this run shows no clear effect."
-    side = "above" if difference.low > 0 else "below"
-    return f"{found}: the interval lies {side} zero, so in this run LWF did {grade} than the reference."
+    found = f"{name}: LWF {fixed(result.mean, places)}, reference {fixed(result.reference_mean, places)}"
+    found += f", difference {mean(difference, signed=True)}"
+    if math.isfinite(difference.low):
+        found += f" (95 % interval {bounds(difference, signed=True)}{_p_values(result)})"
+    return f"{headline(result)} {found}.{_could_have_seen(result)}"
+
+
+def headline(effect: ArmEffect) -> str:
+    """A verdict as a short sentence."""
+    if effect.verdict == "helps":
+        return "Forgetting helps."
+    if effect.verdict == "hurts":
+        return "Forgetting hurts."
+    if effect.verdict == "no detectable effect":
+        return "No detectable effect of forgetting."
+    if effect.difference.low == effect.difference.high:
+        return "No verdict: the difference is the same everywhere, so its spread is not known."
+    return f"Too few seeds to say ({effect.seeds} trained)."
+
+
+def detectable(effect: ArmEffect) -> str:
+    """The smallest difference that would have been found, for a table; nothing where one was found."""
+    if effect.verdict != "no detectable effect":
+        return ""
+    if not math.isfinite(effect.minimum_detectable):
+        return ""
+    return fixed(effect.minimum_detectable, decimals(effect.difference))
 
 
 def caution(seeds: AbstractSet[int]) -> str | None:
-    """What the intervals do not cover, for cells with these numbers of seeds; None without any cell."""
+    """What the intervals cover, for cells with these numbers of seeds; None without any cell."""
     if not seeds:
         return None
     if seeds == {1}:
         return (
             "Caution: with one seed the intervals are over test items only. They do not cover how far another seed "
-            "of the same training would differ."
+            "of the same training would differ, so there is no verdict."
         )
     over = f"the {max(seeds)} seeds" if len(seeds) == 1 else "its cell's seeds"
     return (
-        f"The intervals are over test items, each averaged over {over}. They do not cover how far further seeds would "
-        "differ."
+        f"Intervals of differences cover both other test items and other seeds, as far as {over} tell; those of single "
+        "models cover other test items alone."
+    )
+
+
+def multiplicity(report: CellReport) -> str:
+    """How the many comparisons of a cell are dealt with."""
+    compared = sum(effect.measure == report.primary_measure for effect in report.effects)
+    if compared < 2:
+        return "The other measures are not adjusted for being many: of 20 without any effect, about one would show one."
+    name = _lower(measure_name(report.primary_measure))
+    return (
+        f"Verdicts in {name} are after Holm's adjustment for the {compared} models that are compared with the "
+        "reference. The other measures are not adjusted: of 20 without any effect, about one would show one."
     )
 
 
 def leaderboard_outcome(rows: Sequence[LeaderboardRow]) -> str:
     """How many cells show an effect, and how many would by chance."""
-    grades = [difference_grade(row.difference, row.primary_measure) for row in rows]
-    known = [grade for grade in grades if grade != "unknown"]
-    if not known:
+    known = [row for row in rows if grade(row.verdict) != "unknown"]
+    unsaid = len(rows) - len(known)
+    if not rows:
         return "No cell has been measured yet."
-    cells = "1 cell" if len(known) == 1 else f"{len(known)} cells"
+    if not known:
+        return f"None of {_cells(len(rows))} has enough seeds for a verdict."
+    grades = [grade(row.verdict) for row in known]
     text = (
-        f"Of {cells} measured, LWF did better than the reference in {known.count('better')} and worse in "
-        f"{known.count('worse')}; in {known.count('unclear')} the 95 % interval includes zero: no clear effect."
+        f"Of {_cells(len(known))} with a verdict, forgetting helped in {grades.count('better')} and hurt in "
+        f"{grades.count('worse')}; in {grades.count('unclear')} no effect was detectable."
     )
+    if unsaid:
+        text += f" {_cells(unsaid).capitalize()} had too few seeds to say."
     if len(known) >= 10:
         by_chance = max(1, round(len(known) / 20))
-        text += f" With no effect at all, about {by_chance} of {len(known)} would exclude zero by chance."
+        text += (
+            f" Cells are not adjusted for being many: with no effect at all, up to about {by_chance} would show one."
+        )
     return text
 
 
@@ -144,6 +151,79 @@ def sources_of_confidence(report: CellReport) -> ConfidenceSources:
     )
 
 
+def conflicts_found(report: CellReport) -> str | None:
+    """Whether FC finds the known conflicts better than chance, in a sentence; None where none are known."""
+    named = {ranking.ranking: ranking for ranking in report.rankings}
+    if "FC" not in named or "random" not in named:
+        return None
+    found, chance = named["FC"].average_precision, named["random"].average_precision.mean
+    how = "above" if found.low > chance else "below" if found.high < chance else "not distinguishable from"
+    text = (
+        f"FC's average precision is {fixed(found.mean, 2)} (95 % interval {bounds(found)}), {how} the "
+        f"{fixed(chance, 2)} of a random order"
+    )
+    plain = [r for r in report.rankings if r.ranking in ("quadratic term alone", "gradient norm")]
+    if plain:
+        text += "; " + ", ".join(f"by {r.ranking} it is {fixed(r.average_precision.mean, 2)}" for r in plain)
+    return text + "."
+
+
+def relearned(report: CellReport) -> str | None:
+    """How far relearning brings the forgotten samples back, in a sentence; None where it was not probed."""
+    ends = {}
+    for model in ("lwf", "reference"):
+        curves = [curve for curve in report.relearning if curve.label == model and curve.points]
+        if not curves:
+            return None
+        first = math.fsum(curve.points[0].value for curve in curves) / len(curves)
+        last = math.fsum(curve.points[-1].value for curve in curves) / len(curves)
+        ends[model] = (first, last, max(curve.points[-1].step for curve in curves))
+    (lwf, lwf_after, steps), (reference, reference_after, _) = ends["lwf"], ends["reference"]
+    text = (
+        f"After {steps} steps of learning the samples again, their NLL falls from {fixed(lwf, 2)} to "
+        f"{fixed(lwf_after, 2)} under LWF, and from {fixed(reference, 2)} to "
+        f"{fixed(reference_after, 2)} under the reference"
+    )
+    if lwf <= reference:
+        return f"{text}. LWF did not find them less likely than the reference to begin with."
+    if lwf_after <= reference:
+        return f"{text}. LWF is then back at where the reference began: what it forgot was within reach."
+    return f"{text}. LWF is not yet back at where the reference began."
+
+
+def _could_have_seen(effect: ArmEffect) -> str:
+    if effect.verdict != "no detectable effect":
+        return ""
+    smallest = detectable(effect)
+    if not smallest:
+        where = f"on all {effect.items} items" if effect.items else "in any seed"
+        return f" The two did alike {where}, so how small a difference would show is not known."
+    return f" A true difference of {smallest} or more would have been found four times out of five."
+
+
+def _p_values(effect: ArmEffect) -> str:
+    if not math.isfinite(effect.p_value):
+        return ""
+    text = f", p {probability(effect.p_value)}"
+    if math.isfinite(effect.adjusted_p) and effect.adjusted_p != effect.p_value:
+        text += f", after Holm's adjustment {probability(effect.adjusted_p)}"
+    return text
+
+
 def _percent(share: float | None) -> str:
     text = fixed(None if share is None else 100 * share, 0)
     return text if share is None or not math.isfinite(share) else f"{text} %"
+
+
+def _cells(number: int) -> str:
+    return "1 cell" if number == 1 else f"{number} cells"
+
+
+def _lower(name: str) -> str:
+    return name if name[:2].isupper() else name[:1].lower() + name[1:]
+
+
+def direction(measure: str) -> str:
+    """Which way is better, for the head of a table."""
+    better = measure_of(measure).higher_is_better
+    return "" if better is None else "higher is better" if better else "lower is better"
