@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from tiny import load_tiny, random_samples, save_tiny_model, tiny_llama, tiny_tokenizer
+from tiny import load_tiny, random_samples, save_tiny_model, tiny_llama, tiny_tokenizer, write_prompts
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -118,6 +118,26 @@ def test_the_half_with_the_highest_forgetting_confidence_is_chosen(
     )
     confidence = dict(zip(everything.sample_ids, terms.forgetting_confidence(alpha=1e-3).tolist(), strict=True))
     assert chosen.sample_ids == sorted(confidence, key=lambda name: -confidence[name])[:8]
+
+
+def test_own_answers_are_drawn_and_follow_from_the_seed(tiny: str) -> None:
+    model, tokenizer = forget_set.load_model(tiny), forget_set.load_tokenizer(tiny)
+    first, again, other = (
+        forget_set.own_answers(model, tokenizer, forget_set.DATA / "questions.jsonl", seed=seed) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert all(one.sample.prompt_ids == two.sample.prompt_ids for one, two in zip(first, other, strict=True))
+    assert all(one.response != two.response for one, two in zip(first, other, strict=True))
+
+
+def test_empty_answers_are_left_out(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = forget_set.load_model(tiny), forget_set.load_tokenizer(tiny)
+    prompts = write_prompts(tmp_path / "asked.jsonl", "stars", count=3)
+    said = [tokenizer(" ")["input_ids"], [*tokenizer("far")["input_ids"], 256], [256]]
+    monkeypatch.setattr(forget_set, "generate", lambda *_, **__: said)
+    (answer,) = forget_set.own_answers(model, tokenizer, prompts)
+    assert (answer.id, answer.prompt, answer.response) == ("stars-1", "stars 1?", "far")
+    assert answer.sample.response_ids == said[1]
 
 
 def test_a_chat_model_is_asked_through_its_template() -> None:
