@@ -71,9 +71,9 @@ def arm_figures(report: CellReport) -> list[PageFigure]:
     arms = [arm for arm in report.arms if arm in known][:ARMS_DRAWN]
     if not arms:
         return []
-    what = "validation NLL" if validated else "training loss"
-    figure = curve_plots.arm_panels(curves, {arm: report.label(arm) for arm in arms}, what=f"{what} (nats per token)")
-    caption = f"{what.capitalize()}. Purple: the arm. Blue: the reference. {_BAND}"
+    what = "NLL of the validation split" if validated else "training loss"
+    figure = curve_plots.arm_panels(curves, {arm: report.label(arm) for arm in arms}, what=what)
+    caption = f"{what[0].upper()}{what[1:]}, nats per token. Purple: the arm. Blue: the reference. {_BAND}"
     return [_figure("arms", "Learning, arm by arm", caption, figure)]
 
 
