@@ -68,7 +68,7 @@ def main(
         trainer = SFTTrainer(
             learner, settings, train_dataset=learned, processing_class=tokenizer, callbacks=list(callbacks)
         )
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume and folder.is_dir() else None)
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume else None)
         trainer.save_model()
         return trainer
 
