@@ -34,8 +34,8 @@ class CrossedVariances:
     def effect(self, mean: float, *, confidence: float) -> Effect:
         """`mean` with its interval.
 
-        The critical value is that of Cochran and Cox (Experimental Designs, 1950): the mean of the t quantiles of the two
-        parts, weighted with their variances. The interval is never narrower than the one over the items alone: with
+        The critical value is that of Cochran and Cox (Experimental Designs, 1950): the mean of the t quantiles of the
+        two parts, weighted with their variances. The interval is never narrower than the one over the items alone: with
         few seeds their means can agree by chance, more closely than the noise of the answers allows.
         """
         crossed = ((self.seed, self.seeds - 1.0), (self.item, self.items - 1.0))

@@ -96,6 +96,13 @@ def test_the_estimate_is_the_mean_over_seeds_of_the_difference() -> None:
     assert effect == bootstrap_statistic(macro_f1(labels.tolist()), arm, reference)
 
 
+def test_few_items_are_not_taken_for_surer_than_they_are() -> None:
+    # Resamples of 4 items vary by 3/4 of what 4 new items would.
+    arm = np.array([[1.0, 2.0, 4.0, 9.0]])
+    drawn = bootstrap_statistic(_mean, arm, np.zeros((1, 4)), resamples=20000)
+    assert drawn.standard_error == pytest.approx(paired_effect(arm).standard_error, rel=0.02)
+
+
 def test_another_seed_draws_other_items() -> None:
     generator = np.random.default_rng(0)
     arm, reference = generator.normal(size=(1, 40)), generator.normal(size=(1, 40))

@@ -32,6 +32,13 @@ def test_the_direction_is_the_measures(mean: float, higher_is_better: bool, kind
     )
 
 
+@pytest.mark.parametrize(("mean", "kind"), [(0.279, "helps"), (0.276, "no detectable effect")])
+def test_the_verdict_turns_where_the_interval_leaves_zero(mean: float, kind: str) -> None:
+    effect = _effect(mean)
+    assert (effect.low > 0) == (kind == "helps")
+    assert verdict(effect, higher_is_better=True).kind == kind
+
+
 def test_no_effect_says_what_could_have_been_seen() -> None:
     effect = _effect(0.1)
     found = verdict(effect, higher_is_better=True)
