@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.figure_look import BASE, FONT_SIZE, INK, KEPT, LWF, REFERENCE, new_figure
+from lwf_assets.reports.figure_look import BASE, FONT_SIZE, INK, KEPT, LWF, REFERENCE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

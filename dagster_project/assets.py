@@ -1,4 +1,4 @@
-"""The Dagster assets: one per row of `lwf_assets.graph.ASSETS`, with what a person wants to read in the UI."""
+"""The Dagster assets: those of `lwf_assets.graph` that the study has, with what a person wants to read in the UI."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
@@ -12,7 +12,7 @@ import dagster as dg
 from dagster_project.partitions import dependency, partition_of_key, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import ASSETS, AssetSpec, Cell, asset_code_version
+from lwf_assets.graph import AssetSpec, Cell, asset_code_version, specs_of
 from lwf_assets.study import Study
 
 FORCE_TAG = "lwf/force"
@@ -36,6 +36,11 @@ _SHOWN = {
         frozenset({"huggingface", "pytorch"}),
         "The pre-trained model that learns and forgets, as a safetensors directory with its tokenizer.",
     ),
+    "control_base": _Shown(
+        "1_what_there_is",
+        frozenset({"huggingface", "pytorch"}),
+        "The pre-trained model with other prior knowledge: where control arms start from.",
+    ),
     "learning_data": _Shown(
         "1_what_there_is",
         frozenset({"parquet", "huggingface"}),
@@ -50,6 +55,11 @@ _SHOWN = {
         "1_what_there_is",
         frozenset({"parquet"}),
         "Prompts of the forgetting task (D_F). They need no answers: the model gives its own.",
+    ),
+    "utility_data": _Shown(
+        "1_what_there_is",
+        frozenset({"parquet"}),
+        "What should not suffer: the forgetting tasks' own tests, untouched tasks, neutral text.",
     ),
     "self_generated_corpus": _Shown(
         "2_what_it_knows",
@@ -81,10 +91,25 @@ _SHOWN = {
         frozenset({"huggingface", "pytorch", "mlflow"}),
         "The fine-tune that unlearns D_U as it goes, per seed, with the ledger of what was unlearned when.",
     ),
-    "eval_report": _Shown(
+    "arm_checkpoint": _Shown(
+        "4_what_was_forgotten",
+        frozenset({"huggingface", "pytorch"}),
+        "What is trained beside the reference and LWF, per seed: ablations, baselines and controls.",
+    ),
+    "evaluation": _Shown(
         "5_what_came_of_it",
         frozenset({"parquet", "pytorch"}),
-        "Base, reference and LWF side by side, item by item, with intervals; one self-contained HTML page.",
+        "What one model does: test items, its own samples, untouched tasks, neutral text, distance from the base.",
+    ),
+    "forgetting_probe": _Shown(
+        "5_what_came_of_it",
+        frozenset({"parquet", "pytorch"}),
+        "Is it really forgotten? Relearning speed, rounded weights, another form of the prompt.",
+    ),
+    "eval_report": _Shown(
+        "5_what_came_of_it",
+        frozenset({"parquet"}),
+        "Does forgetting help? LWF and every arm against the reference, with intervals; one self-contained HTML page.",
     ),
     "leaderboard": _Shown(
         "5_what_came_of_it",
@@ -96,15 +121,16 @@ _SHOWN = {
 
 def build_assets(study: Study) -> list[dg.AssetsDefinition]:
     """Every asset of the study."""
-    return [_build_asset(study, spec) for spec in ASSETS]
+    return [_build_asset(study, spec) for spec in specs_of(study)]
 
 
 def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
     shown = _SHOWN[spec.name]
+    present = {other.name for other in specs_of(study)}
 
     @dg.asset(
         name=spec.name,
-        deps=[dependency(upstream, spec.name) for upstream in spec.inputs],
+        deps=[dependency(study, upstream, spec.name) for upstream in spec.inputs if upstream in present],
         partitions_def=partitions_definitions(study)[spec.dimensions],
         group_name=shown.group,
         kinds=set(shown.kinds),

@@ -16,7 +16,7 @@ from dagster_project.assets import build_assets
 from dagster_project.checks import build_checks
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
-from lwf_assets.graph import ASSETS
+from lwf_assets.graph import specs_of
 from lwf_assets.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.study import Study
 from lwf_assets.study_file import load_study
@@ -40,11 +40,12 @@ def build_definitions(study: Study, home: Home) -> dg.Definitions:
         jobs=[
             dg.define_asset_job(
                 name,
-                selection=[spec.name for spec in ASSETS if spec.dimensions == dimensions],
+                selection=[spec.name for spec in specs_of(study) if spec.dimensions == dimensions],
                 partitions_def=partitions_definitions(study)[dimensions],
                 description=f"Every asset of the study that is partitioned {name.replace('_', ' ')}.",
             )
             for dimensions, name in JOB_OF_DIMENSIONS.items()
+            if any(spec.dimensions == dimensions for spec in specs_of(study))
         ],
         resources={
             "home": LwfHome(root=str(home.root)),

@@ -27,10 +27,13 @@ _TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "scored_forget_set.parquet",
         ("rank", "selected", "forgetting_confidence", "linear", "quadratic", "prompt", "response"),
     ),
-    "eval_report": ("items.parquet", ("model", "seed", "id", "prompt", "answer", "response", "accuracy")),
+    "utility_data": ("items.parquet", ("group", "task", "id", "prompt", "answer")),
+    "evaluation": ("items.parquet", ("seed", "id", "prompt", "answer", "response", "accuracy", "target_nll")),
+    "forgetting_probe": ("probe.parquet", ("seed", "forgetting_task", "probe", "step", "variant", "nll")),
+    "eval_report": ("effects.parquet", ("model", "measure", "difference", "low", "high", "verdict")),
     "leaderboard": (
         "leaderboard.parquet",
-        ("learning_task", "forgetting_task", "base", "reference", "lwf", "difference"),
+        ("learning_task", "forgetting_task", "reference", "lwf", "difference", "verdict"),
     ),
 }
 
@@ -84,31 +87,34 @@ def _image(png: bytes) -> str:
 def _fisher_plot(folder: Path) -> bytes:
     from safetensors import safe_open
 
-    from lwf_assets import plots
     from lwf_assets.fisher_diagonal import FILE
+    from lwf_assets.reports.figure_formats import to_png
+    from lwf_assets.reports.fisher_plot import fisher_by_layer
 
     with safe_open(folder / FILE, framework="pt") as file:
         means = {name: file.get_tensor(name).mean().item() for name in file.keys()}  # noqa: SIM118 - no mapping
-    return plots.to_png(plots.fisher_by_layer(means), max_bytes=PLOT_BYTES)
+    return to_png(fisher_by_layer(means), max_bytes=PLOT_BYTES)
 
 
 def _scored_plot(folder: Path) -> bytes:
-    from lwf_assets import plots
+    from lwf_assets.reports.confidence_plots import confidence_histogram
+    from lwf_assets.reports.figure_formats import to_png
     from lwf_assets.scored_forget_set import FILE
     from lwf_assets.tables import read_rows
 
     rows = read_rows(folder / FILE)
-    figure = plots.confidence_histogram(
+    figure = confidence_histogram(
         [row["forgetting_confidence"] for row in rows], [row["selected"] for row in rows], constant=rows[0]["constant"]
     )
-    return plots.to_png(figure, max_bytes=PLOT_BYTES)
+    return to_png(figure, max_bytes=PLOT_BYTES)
 
 
 def _curves_plot(folder: Path) -> bytes:
-    from lwf_assets import plots
-    from lwf_assets.cell_report import learning_curves
+    from lwf_assets.reports.cell_report import learning_curves
+    from lwf_assets.reports.curve_plots import loss_curves
+    from lwf_assets.reports.figure_formats import to_png
 
-    return plots.to_png(plots.loss_curves(learning_curves("learning loss", folder)), max_bytes=PLOT_BYTES)
+    return to_png(loss_curves(learning_curves("learning loss", folder)), max_bytes=PLOT_BYTES)
 
 
 _PLOTS: dict[str, Callable[[Path], bytes]] = {
@@ -116,4 +122,5 @@ _PLOTS: dict[str, Callable[[Path], bytes]] = {
     "scored_forget_set": _scored_plot,
     "reference_checkpoint": _curves_plot,
     "lwf_checkpoint": _curves_plot,
+    "arm_checkpoint": _curves_plot,
 }

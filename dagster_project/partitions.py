@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lwf_assets.graph import ASSET
-from lwf_assets.partition import FORGETTING_TASK, LEARNING_TASK, Partition
+from lwf_assets.compared import Compared, compared
+from lwf_assets.graph import ASSET, partitions
+from lwf_assets.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
 from lwf_assets.study import Study
 
 JOB_OF_DIMENSIONS = {
@@ -13,6 +14,9 @@ JOB_OF_DIMENSIONS = {
     (LEARNING_TASK,): "by_learning_task",
     (FORGETTING_TASK,): "by_forgetting_task",
     (FORGETTING_TASK, LEARNING_TASK): "by_cell",
+    (ARM, LEARNING_TASK): "by_arm",
+    (LEARNING_TASK, MODEL): "by_model",
+    (PRIOR,): "by_prior",
 }
 """One job per partition definition: a Dagster run carries one partition key."""
 
@@ -21,8 +25,13 @@ def partitions_definitions(study: Study) -> dict[tuple[str, ...], dg.PartitionsD
     """The partitions definition of each combination of dimensions."""
     learning = dg.StaticPartitionsDefinition(list(study.learning_names))
     forgetting = dg.StaticPartitionsDefinition(list(study.forgetting_names))
+    arms = dg.StaticPartitionsDefinition(_keys(study, (ARM, LEARNING_TASK), ARM))
+    models = dg.StaticPartitionsDefinition(_keys(study, (LEARNING_TASK, MODEL), MODEL))
     return {
         (): None,
+        (PRIOR,): dg.StaticPartitionsDefinition(_keys(study, (PRIOR,), PRIOR)),
+        (ARM, LEARNING_TASK): dg.MultiPartitionsDefinition({ARM: arms, LEARNING_TASK: learning}),
+        (LEARNING_TASK, MODEL): dg.MultiPartitionsDefinition({LEARNING_TASK: learning, MODEL: models}),
         (LEARNING_TASK,): learning,
         (FORGETTING_TASK,): forgetting,
         (FORGETTING_TASK, LEARNING_TASK): dg.MultiPartitionsDefinition(
@@ -37,9 +46,42 @@ def partition_of_key(dimensions: tuple[str, ...], key: str | None) -> Partition:
     return Partition(**dict(zip(dimensions, names, strict=True)))
 
 
-def dependency(upstream: str, downstream: str) -> dg.AssetDep:
+def dependency(study: Study, upstream: str, downstream: str) -> dg.AssetDep:
     """The edge from one asset to another, with the mapping between their partitions."""
     here, there = ASSET[downstream].dimensions, ASSET[upstream].dimensions
-    if len(here) == 2 and len(there) == 1:
+    if here == there or not here or not there:
+        return dg.AssetDep(upstream)
+    if len(here) == 2 and len(there) == 1 and there[0] in here:
         return dg.AssetDep(upstream, partition_mapping=dg.MultiToSingleDimensionPartitionMapping(there[0]))
-    return dg.AssetDep(upstream)
+    if len(here) == len(there) == 2:
+        return dg.AssetDep(upstream, partition_mapping=_between_grids(study, there, here))
+    return dg.AssetDep(upstream, partition_mapping=dg.AllPartitionMapping())
+
+
+def _between_grids(study: Study, upstream: tuple[str, ...], downstream: tuple[str, ...]) -> dg.MultiPartitionMapping:
+    """Equal learning tasks; and of arms, models and forgetting tasks those that belong together."""
+    (there,), (here,) = ([name for name in side if name != LEARNING_TASK] for side in (upstream, downstream))
+    pairs: dict[str, set[str]] = {}
+    for entry in compared(study):
+        for key in _coordinates(study, entry, there):
+            pairs.setdefault(key, set()).update(_coordinates(study, entry, here))
+    between = dg.StaticPartitionMapping({key: sorted(values) for key, values in pairs.items()})
+    return dg.MultiPartitionMapping(
+        {
+            LEARNING_TASK: dg.DimensionPartitionMapping(LEARNING_TASK, dg.IdentityPartitionMapping()),
+            there: dg.DimensionPartitionMapping(here, between),
+        }
+    )
+
+
+def _coordinates(study: Study, entry: Compared, dimension: str) -> list[str]:
+    """Where a model of the comparison stands along a dimension; where it knows no forgetting task, at all of them."""
+    if dimension == MODEL:
+        return [entry.key]
+    if dimension == ARM:
+        return [] if entry.arm is None else [entry.key]
+    return list(study.forgetting_names) if entry.forgetting_task is None else [entry.forgetting_task]
+
+
+def _keys(study: Study, dimensions: tuple[str, ...], dimension: str) -> list[str]:
+    return list(dict.fromkeys(getattr(partition, dimension) for partition in partitions(study, dimensions)))

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from lwf_assets.graph import Cell, HashFile, cells, checked_with, inputs_of, settings_of
+from lwf_assets.asset_settings import HashFile
+from lwf_assets.graph import Cell, cells, checked_with, inputs_of, settings_of
 from lwf_assets.judge import standing
 from lwf_assets.store import InputVersion, Manifest, Store, recipe_hash
 from lwf_assets.study import Study

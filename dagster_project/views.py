@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import ASSETS, cells
+from lwf_assets.graph import partitions_of, specs_of
+from lwf_assets.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.store import Store
 from lwf_assets.study import Study
 
-MAIN_TABLE = {"learning_data": "train", "eval_report": "items"}
+MAIN_TABLE = {"learning_data": "train", "utility_data": "items", "evaluation": "items", "eval_report": "effects"}
 """What the view of an asset with several tables shows."""
 
 
@@ -20,7 +22,8 @@ def query_store(study: Study, store: Store, query: str) -> tuple[list[str], list
     """Column names and rows of one query over the views.
 
     An asset with one table is a view of the asset's name; one with several is a view of its largest table under that
-    name, and one `asset__table` each. Each view begins with the columns `forgetting_task` and `learning_task`.
+    name, and one `asset__table` each. Each view begins with the columns `forgetting_task` and `learning_task`, and
+    where an asset has them `arm`, `model` or `prior`.
 
     Raises:
         LwfError: the query is not valid; the message names the views there are.
@@ -38,22 +41,25 @@ def query_store(study: Study, store: Store, query: str) -> tuple[list[str], list
 
 def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store) -> list[str]:
     views = []
-    for spec in ASSETS:
-        tables: dict[str, list[tuple[Path, str | None, str | None]]] = {}
-        for cell in cells(study):
-            artifact = store.current(cell.asset, cell.partition) if cell.asset == spec.name else None
+    for spec in specs_of(study):
+        tables: dict[str, list[tuple[Path, dict[str, str | None]]]] = {}
+        for partition in partitions_of(study, spec):
+            artifact = store.current(spec.name, partition)
             for path in sorted(artifact.path.glob("*.parquet")) if artifact else ():
-                place = (path, cell.partition.forgetting_task, cell.partition.learning_task)
-                tables.setdefault(path.stem, []).append(place)
+                # What a table says of itself goes before what its place says: a model may be looked at by task.
+                told = set(pq.read_schema(path).names)
+                names = dict.fromkeys((FORGETTING_TASK, LEARNING_TASK, *spec.dimensions))
+                place = {name: getattr(partition, name) for name in names if name not in told}
+                tables.setdefault(path.stem, []).append((path, place))
         for name, places in tables.items():
             union = " UNION ALL BY NAME ".join(
-                f"SELECT {_text(forgetting)} AS forgetting_task, {_text(learning)} AS learning_task, * "
+                f"SELECT {''.join(f'{_text(value)} AS {key}, ' for key, value in place.items())}* "
                 f"FROM read_parquet({_text(str(path))})"
-                for path, forgetting, learning in places
+                for path, place in places
             )
             own_name = name == spec.name or len(tables) == 1 or MAIN_TABLE.get(spec.name) == name
-            names = {f"{spec.name}__{name}" if name != spec.name else name, spec.name if own_name else None} - {None}
-            for view in names:
+            names_of_view = {f"{spec.name}__{name}" if name != spec.name else name, spec.name if own_name else None}
+            for view in names_of_view - {None}:
                 database.execute(f'CREATE VIEW "{view}" AS {union}')
                 views.append(str(view))
     return sorted(views)

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lwf_assets.graph import Cell, source_tasks
+from lwf_assets.asset_settings import source_tasks
+from lwf_assets.graph import Cell
 from lwf_assets.partition import Partition
 from lwf_assets.store import Artifact
 from lwf_assets.study import Study
 from lwf_assets.tasks.rows import LearningRow, PromptRow, TestRow
+from lwf_assets.tasks.settings import TaskSettings
 
 Known = Callable[[Cell], Artifact | None]
 """The artifact that a cell has, or is about to take from the store; None if it is still to be made."""
@@ -54,6 +56,11 @@ def test_amount(study: Study, task: str, known: Known) -> Amount:
     """Test rows of a learning task; the response is the target."""
     summary = _summary(known, "test_data", Partition(learning_task=task))
     return _data(summary, "test_rows", study.learning_tasks[task].rows.test)
+
+
+def other_test_amount(task: TaskSettings) -> Amount:
+    """Test rows of a task that is neither learned nor has an asset of its own."""
+    return _data({}, "test_rows", task.rows.test)
 
 
 def prompt_amount(study: Study, task: str, known: Known) -> Amount:

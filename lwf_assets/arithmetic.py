@@ -9,7 +9,7 @@ import math
 
 from lwf_assets.amounts import Amount
 from lwf_assets.model_facts import ModelFacts
-from lwf_assets.study import Study
+from lwf_assets.study_sections import TrainingSettings, UnlearningSettings
 
 BACKWARD = 2
 """A backward pass is twice the arithmetic of the forward pass: gradients of the activations and of the weights."""
@@ -37,26 +37,28 @@ def generation(facts: ModelFacts, rows: int, prompt: float, new_tokens: int, bat
     return _operations(facts, rows * prompt, rows, prompt) + decoding
 
 
-def training(study: Study, facts: ModelFacts, train: Amount, validation: Amount) -> float | None:
-    """Every seed's fine-tune, and its validation before and after; None if the number of steps is not known."""
-    steps = training_steps(study, train)
+def training(settings: TrainingSettings, facts: ModelFacts, train: Amount, validation: Amount) -> float | None:
+    """One fine-tune, and its validation before, after and in between; None if the number of steps is not known."""
+    steps = training_steps(settings, train)
     if steps is None:
         return None
-    rows = study.training.batch_size * study.training.gradient_accumulation
+    rows = settings.batch_size * settings.gradient_accumulation
     step = gradients(facts, train, rows) + OPTIMIZER * facts.parameters
-    return len(study.seeds) * (steps * step + 2 * forward(facts, validation, validation.rows or 0))
+    looks = 2 if settings.validate_every is None else 3 + steps // settings.validate_every
+    return steps * step + looks * forward(facts, validation, validation.rows or 0)
 
 
-def unlearning(study: Study, facts: ModelFacts, train: Amount, corpus: Amount) -> float:
-    """Every seed's ascent: a step at every interval."""
-    ascents = (training_steps(study, train) or 0) // study.unlearning.interval
-    ascent = gradients(facts, corpus, study.unlearning.batch_size) + OPTIMIZER * facts.parameters
-    return len(study.seeds) * ascents * ascent
+def unlearning(
+    settings: UnlearningSettings, training: TrainingSettings, facts: ModelFacts, train: Amount, corpus: Amount
+) -> float:
+    """The unlearning of one fine-tune: a step at every interval."""
+    ascents = (training_steps(training, train) or 0) // settings.interval
+    rows = settings.batch_size + (settings.retain.batch_size if settings.retain else 0)
+    return ascents * (gradients(facts, corpus, rows) + OPTIMIZER * facts.parameters)
 
 
-def training_steps(study: Study, train: Amount) -> int | None:
+def training_steps(settings: TrainingSettings, train: Amount) -> int | None:
     """Optimizer steps of one fine-tune."""
-    settings = study.training
     if settings.max_steps is not None:
         return settings.max_steps
     if train.rows is None or settings.epochs is None:

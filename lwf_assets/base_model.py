@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
 from lwf_assets.model_source import model_files, packaged_gguf
-from lwf_assets.study import DirectoryModel, HubModel, PackagedGgufModel
+from lwf_assets.study_sections import DirectoryModel, HubModel, PackagedGgufModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 
 def materialize(work: Work) -> dict[str, Any]:
-    """Load the model from its source and write it down in the study's type."""
+    """Load the model from its source, teach it what the study wants it to know, and write it down."""
+    return import_model(work, work.study.model.prior)
+
+
+def import_model(work: Work, prior: str | None) -> dict[str, Any]:
+    """Write the study's model, in the study's type, into `work.out`, after teaching it `prior` if there is one."""
     import torch
 
     from lwf_assets.engine.checkpoint import save_model
+    from lwf_assets.engine.precision import best_device
+    from lwf_assets.prior_knowledge import teach
 
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[work.study.model.dtype]
     match work.study.model.source:
@@ -29,8 +36,10 @@ def materialize(work: Work) -> dict[str, Any]:
             model, tokenizer = _pretrained(str(source.path), dtype, local_files_only=True)
         case PackagedGgufModel() as source:
             model, tokenizer = _from_gguf(source, dtype)
+    taught = {} if prior is None else teach(work, model.to(best_device()), tokenizer, work.study.priors[prior])
     save_model(model, tokenizer, work.out)
     return {
+        **taught,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "architecture": type(model).__name__,
         "context": getattr(model.config.get_text_config(), "max_position_embeddings", None),

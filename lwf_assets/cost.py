@@ -5,11 +5,25 @@ One function per asset, from the study and from what is built already. No torch 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lwf_assets.amounts import Known, corpus_amount, learning_amount, prompt_amount, test_amount
-from lwf_assets.arithmetic import forward, generation, gradients, training, unlearning
+from lwf_assets.amounts import (
+    Amount,
+    Known,
+    corpus_amount,
+    learning_amount,
+    other_test_amount,
+    prompt_amount,
+    test_amount,
+)
+from lwf_assets.arithmetic import OPTIMIZER, forward, generation, gradients, training, unlearning
+from lwf_assets.arms.arm import ForgettingArmSettings
+from lwf_assets.arms.extra_steps import ExtraStepsArm
+from lwf_assets.arms.l2_sp import L2SpArm
+from lwf_assets.asset_settings import utility_tasks
+from lwf_assets.compared import Compared, compared_in, find
 from lwf_assets.graph import Cell
 from lwf_assets.model_facts import ModelFacts, facts_of_study
 from lwf_assets.partition import Partition
@@ -25,7 +39,8 @@ from lwf_assets.peak_memory import (
     training_peak,
     weights,
 )
-from lwf_assets.study import Study
+from lwf_assets.study import BASE, Study
+from lwf_assets.tasks.settings import TaskSettings
 
 LIBRARIES = 500_000_000
 """Bytes of Python with torch and transformers."""
@@ -115,7 +130,7 @@ def _self_generated_corpus(study: Study, partition: Partition, known: Known, fac
 
 def _reference_checkpoint(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
     train, validation = learning_amount(study, _learned(partition), known)
-    work = training(study, facts, train, validation)
+    work = _every_seed(study, training(study.training, facts, train, validation))
     peaks = [training_peak(study, facts, train)]
     if study.reference.optimum == "gradient_step":
         peaks.append((weights(study, facts), gradient_sums(facts), batch(study, facts, train)))
@@ -145,34 +160,100 @@ def _confidence_terms(study: Study, partition: Partition, known: Known, facts: M
 def _lwf_checkpoint(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
     train, validation = learning_amount(study, _learned(partition), known)
     corpus = corpus_amount(study, _forgotten(partition), known)
-    work = training(study, facts, train, validation)
+    work = training(study.training, facts, train, validation)
     if work is not None:
-        work += unlearning(study, facts, train, corpus)
-    return Cost(work, training_peak(study, facts, train, corpus), train.guessed or corpus.guessed)
+        work += unlearning(study.unlearning, study.training, facts, train, corpus)
+    peak = training_peak(study, facts, train, corpus)
+    return Cost(_every_seed(study, work), peak, train.guessed or corpus.guessed)
 
 
-def _eval_report(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
-    task, settings = study.learning_tasks[_learned(partition)], study.evaluation
-    test, corpus = test_amount(study, _learned(partition), known), corpus_amount(study, _forgotten(partition), known)
+def _arm_checkpoint(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    """As LWF, or as the reference where nothing is forgotten."""
+    model = find(study, partition)
+    train, validation = learning_amount(study, model.learning_task, known)
+    work, corpus = training(study.training, facts, train, validation), None
+    if isinstance(model.arm, ForgettingArmSettings) and model.forgetting_task is not None:
+        corpus = corpus_amount(study, model.forgetting_task, known)
+        settings = model.arm.unlearning_settings(study.unlearning)
+        if work is not None:
+            work += unlearning(settings, study.training, facts, train, corpus)
+    elif isinstance(model.arm, ExtraStepsArm) and work is not None:
+        work *= 1 + 1 / study.unlearning.interval
+    peak = training_peak(study, facts, train, corpus)
+    if isinstance(model.arm, L2SpArm):
+        peak = (*peak, model_beside("the weights at the start", facts))
+    return Cost(_every_seed(study, work), peak, train.guessed or (corpus is not None and corpus.guessed))
+
+
+def _every_seed(study: Study, work: float | None) -> float | None:
+    return None if work is None else len(study.seeds) * work
+
+
+def _evaluation(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    model, settings = find(study, partition), study.evaluation
+    task, seeds = study.learning_tasks[model.learning_task], 1 if model.name == BASE else len(study.seeds)
+    test = test_amount(study, model.learning_task, known)
+    corpora = [corpus_amount(study, name, known) for name in _forgotten_by(study, model)]
     work = None
-    if test.rows is not None and corpus.rows is not None:
-        fine_tuned = 2 * len(study.seeds)
-        if task.scorer == "choice":
-            answers = len(task.choices) * forward(facts, test, test.rows)
-        else:
-            answers = generation(facts, test.rows, test.prompt, task.max_new_tokens, settings.batch_size)
-        examples, new_tokens = settings.response_examples, study.generation.max_new_tokens
-        examples_work = generation(facts, examples, corpus.prompt, new_tokens, settings.batch_size)
-        work = (1 + fine_tuned) * (answers + examples_work + forward(facts, test, test.rows))
-        work += fine_tuned * forward(facts, corpus, corpus.rows)  # the base model's came with its gradients
-    longest = max(test.prompt + task.max_new_tokens, corpus.longest)
+    if test.rows is not None and all(corpus.rows is not None for corpus in corpora):
+        work = _answers(study, facts, task, test) + forward(facts, test, test.rows)
+        for corpus in corpora:
+            examples, new_tokens = settings.response_examples, study.generation.max_new_tokens
+            work += generation(facts, examples, corpus.prompt, new_tokens, settings.batch_size)
+            work += 2 * forward(facts, corpus, corpus.rows or 0)  # the NLL, and what is known by heart
+        for other in (task for tasks in utility_tasks(study).values() for task in tasks.values()):
+            amount = other_test_amount(other)
+            work += _answers(study, facts, other, amount) + forward(facts, amount, amount.rows or 0)
+        work *= seeds
+    longest = max(test.prompt + task.max_new_tokens, *(corpus.longest for corpus in corpora))
     rows = min(settings.batch_size, test.rows or settings.batch_size)
-    losses = [batch(study, facts, amount, differentiated=False) for amount in (test, corpus)]
-    guessed = test.guessed or corpus.guessed
+    losses = [batch(study, facts, amount, differentiated=False) for amount in (test, *corpora)]
+    guessed = test.guessed or any(corpus.guessed for corpus in corpora)
     setting = f"evaluation.batch_size: {settings.batch_size}"
     answering = generated_rows(facts, rows, longest, setting, guessed=guessed)
-    peak = largest_peak([(weights(study, facts), part) for part in (*losses, answering)])
-    return Cost(work, peak, guessed)
+    parts = (*losses, answering, model_beside("the base model", facts))
+    return Cost(work, largest_peak([(weights(study, facts), part) for part in parts]), guessed)
+
+
+def _answers(study: Study, facts: ModelFacts, task: TaskSettings, test: Amount) -> float:
+    rows = test.rows or 0
+    if task.scorer == "choice":
+        return len(task.choices) * forward(facts, test, rows)
+    return generation(facts, rows, test.prompt, task.max_new_tokens, study.evaluation.batch_size)
+
+
+def _forgetting_probe(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
+    model, settings = find(study, partition), study.probe
+    assert settings is not None
+    corpora = [corpus_amount(study, name, known) for name in _forgotten_by(study, model)]
+    looks = 2 * (len(settings.quantization) + len(settings.prompt_forms)) + settings.relearning_steps + 1
+    work: float | None = 0.0
+    for corpus in corpora:
+        if corpus.rows is None or work is None:
+            work = None
+            continue
+        chosen = study.confidence.selection_count or math.ceil((study.confidence.selection_ratio or 1) * corpus.rows)
+        step = gradients(facts, corpus, settings.relearning_batch_size) + OPTIMIZER * facts.parameters
+        work += looks * forward(facts, corpus, chosen) + settings.relearning_steps * step
+    peaks = [training_peak(study, facts, corpus) for corpus in corpora]
+    return Cost(_every_seed(study, work), largest_peak(peaks), any(corpus.guessed for corpus in corpora))
+
+
+def _forgotten_by(study: Study, model: Compared) -> list[str]:
+    """The forgetting tasks whose samples a model is looked at with."""
+    if model.forgetting_task is not None:
+        return [model.forgetting_task]
+    return [name for name in study.forgetting_names if name != model.learning_task]
+
+
+def _eval_report(study: Study, partition: Partition, known: Known) -> Rows:
+    rows = test_amount(study, _learned(partition), known).rows
+    models = len(compared_in(study, partition))
+    return [None if rows is None else rows * models * len(study.seeds)]
+
+
+def _utility_data(study: Study, partition: Partition, known: Known) -> Rows:
+    return [task.rows.test for tasks in utility_tasks(study).values() for task in tasks.values()]
 
 
 def _learned(partition: Partition) -> str:
@@ -190,14 +271,19 @@ _WITHOUT_MODEL: dict[str, Callable[[Study, Partition, Known], Rows]] = {
     "test_data": _test_data,
     "forgetting_prompts": _forgetting_prompts,
     "scored_forget_set": _scored_forget_set,
+    "utility_data": _utility_data,
+    "eval_report": _eval_report,
     "leaderboard": _leaderboard,
 }
 _WITH_MODEL: dict[str, Callable[[Study, Partition, Known, ModelFacts], Cost]] = {
     "base_model": _base_model,
+    "control_base": _base_model,
     "self_generated_corpus": _self_generated_corpus,
     "reference_checkpoint": _reference_checkpoint,
     "fisher_diagonal": _fisher_diagonal,
     "confidence_terms": _confidence_terms,
     "lwf_checkpoint": _lwf_checkpoint,
-    "eval_report": _eval_report,
+    "arm_checkpoint": _arm_checkpoint,
+    "evaluation": _evaluation,
+    "forgetting_probe": _forgetting_probe,
 }

@@ -7,27 +7,39 @@ loads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
-
-from lwf_assets.model_source import source_fingerprint
-from lwf_assets.partition import FORGETTING_TASK, LEARNING_TASK, Partition
+from lwf_assets.arms.other_base import OtherBaseArm
+from lwf_assets.asset_inputs import is_probed, read_by_arm, read_by_evaluation, read_by_probe, read_by_report
+from lwf_assets.asset_settings import (
+    HashFile,
+    Settings,
+    arm_settings,
+    base_settings,
+    context_settings,
+    fields_of,
+    has_utility_data,
+    learning_fingerprint,
+    prompts_fingerprint,
+    scoring_settings,
+    selection_settings,
+    training_settings,
+    utility_fingerprint,
+    utility_scoring,
+)
+from lwf_assets.compared import compared, find
+from lwf_assets.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
 from lwf_assets.store import canonical_hash
-from lwf_assets.study import MIXED, Study
-from lwf_assets.tasks.task import Task
-
-Settings = dict[str, Any]
-HashFile = Callable[[Path], str]
+from lwf_assets.study import Study
 
 
 @dataclass(frozen=True)
 class AssetSpec:
     """One row of the table.
 
+    `inputs` are the assets that it is made from: of each the one cell whose coordinates it shares, or as `read_from`
+    says, for those assets whose cells are not all made from the same.
     `settings` are those that all partitions share; `own_settings` those of one partition, such as its task's source.
     Only what decides the contents belongs there: a batch size that changes nothing but speed does not.
     `checked_with` names assets that the blocking checks read beside this one; they are built before it.
@@ -40,50 +52,8 @@ class AssetSpec:
     code_version: str
     settings: Callable[[Study], Settings] = lambda study: {}
     own_settings: Callable[[Study, Partition, HashFile], Settings] = lambda study, partition, hash_file: {}
+    read_from: Callable[[Study, Partition, str], Iterable[Partition]] | None = None
     checked_with: tuple[str, ...] = ()
-
-
-def _fields(section: BaseModel, *, without: tuple[str, ...] = ()) -> Settings:
-    return section.model_dump(mode="json", exclude=set(without))
-
-
-def _context(study: Study) -> Settings:
-    return _fields(study.model, without=("source", "dtype", "token_budget"))
-
-
-def _training(study: Study) -> Settings:
-    return {
-        "context": _context(study),
-        "training": _fields(study.training, without=("checkpoint_every",)),
-        "seeds": list(study.seeds),
-    }
-
-
-def _scoring(study: Study, partition: Partition) -> Settings:
-    assert partition.learning_task is not None
-    task = study.learning_tasks[partition.learning_task]
-    return {"scorer": task.scorer, "stop": list(task.stop), "max_new_tokens": task.max_new_tokens}
-
-
-def _learning_fingerprint(part: str) -> Callable[[Study, Partition, HashFile], Settings]:
-    def fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
-        name = partition.learning_task
-        assert name is not None
-        task = Task(name, study.learning_tasks[name])
-        return {"task": task.fingerprint(part, hash_file=hash_file)}  # type: ignore[arg-type]
-
-    return fingerprint
-
-
-def _prompts_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
-    names = source_tasks(study, partition)
-    return {"tasks": {n: Task(n, study.forgetting_tasks[n]).fingerprint("prompts", hash_file=hash_file) for n in names}}
-
-
-def _selection(study: Study) -> Settings:
-    chosen = _fields(study.confidence, without=("alpha", "loss_reduction", "seed"))
-    seed = {"seed": study.confidence.seed} if study.confidence.end == "random" else {}
-    return {"alpha": study.alpha, **chosen, **seed}
 
 
 BOTH = (FORGETTING_TASK, LEARNING_TASK)
@@ -95,21 +65,29 @@ ASSETS: tuple[AssetSpec, ...] = (
         inputs=(),
         code_version="1",
         settings=lambda study: {"dtype": study.model.dtype},
-        own_settings=lambda study, partition, hash_file: {"source": source_fingerprint(study.model.source, hash_file)},
+        own_settings=lambda study, partition, hash_file: base_settings(study, study.model.prior, hash_file),
+    ),
+    AssetSpec(
+        "control_base",
+        dimensions=(PRIOR,),
+        inputs=(),
+        code_version="1",
+        settings=lambda study: {"dtype": study.model.dtype},
+        own_settings=lambda study, partition, hash_file: base_settings(study, partition.prior, hash_file),
     ),
     AssetSpec(
         "learning_data",
         dimensions=(LEARNING_TASK,),
         inputs=(),
         code_version="1",
-        own_settings=_learning_fingerprint("learning"),
+        own_settings=learning_fingerprint("learning"),
     ),
     AssetSpec(
         "test_data",
         dimensions=(LEARNING_TASK,),
         inputs=(),
         code_version="1",
-        own_settings=_learning_fingerprint("test"),
+        own_settings=learning_fingerprint("test"),
         checked_with=("learning_data",),
     ),
     AssetSpec(
@@ -117,28 +95,29 @@ ASSETS: tuple[AssetSpec, ...] = (
         dimensions=(FORGETTING_TASK,),
         inputs=(),
         code_version="1",
-        own_settings=_prompts_fingerprint,
+        own_settings=prompts_fingerprint,
     ),
+    AssetSpec("utility_data", dimensions=(), inputs=(), code_version="1", own_settings=utility_fingerprint),
     AssetSpec(
         "self_generated_corpus",
         dimensions=(FORGETTING_TASK,),
         inputs=("base_model", "forgetting_prompts"),
         code_version="1",
-        settings=lambda study: {"context": _context(study), "generation": _fields(study.generation)},
+        settings=lambda study: {"context": context_settings(study), "generation": fields_of(study.generation)},
     ),
     AssetSpec(
         "reference_checkpoint",
         dimensions=(LEARNING_TASK,),
         inputs=("base_model", "learning_data"),
         code_version="1",
-        settings=lambda study: {**_training(study), "reference": _fields(study.reference)},
+        settings=lambda study: {**training_settings(study), "reference": fields_of(study.reference)},
     ),
     AssetSpec(
         "fisher_diagonal",
         dimensions=(LEARNING_TASK,),
         inputs=("reference_checkpoint", "learning_data"),
         code_version="2",
-        settings=lambda study: {"context": _context(study), "fisher": _fields(study.fisher)},
+        settings=lambda study: {"context": context_settings(study), "fisher": fields_of(study.fisher)},
     ),
     AssetSpec(
         "confidence_terms",
@@ -152,37 +131,79 @@ ASSETS: tuple[AssetSpec, ...] = (
         dimensions=BOTH,
         inputs=("confidence_terms",),
         code_version="1",
-        settings=_selection,
+        settings=selection_settings,
     ),
     AssetSpec(
         "lwf_checkpoint",
         dimensions=BOTH,
         inputs=("base_model", "learning_data", "scored_forget_set"),
-        code_version="2",
-        settings=lambda study: {**_training(study), "unlearning": _fields(study.unlearning)},
+        code_version="3",
+        settings=lambda study: {**training_settings(study), "unlearning": fields_of(study.unlearning)},
     ),
     AssetSpec(
-        "eval_report",
-        dimensions=BOTH,
-        # The forget set decides the LWF checkpoint already, so reading it here as well makes nothing stale that was
-        # not.
+        "arm_checkpoint",
+        dimensions=(ARM, LEARNING_TASK),
+        inputs=("base_model", "control_base", "learning_data", "confidence_terms", "lwf_checkpoint"),
+        code_version="1",
+        settings=training_settings,
+        own_settings=arm_settings,
+        read_from=read_by_arm,
+    ),
+    AssetSpec(
+        "evaluation",
+        dimensions=(LEARNING_TASK, MODEL),
         inputs=(
             "base_model",
             "reference_checkpoint",
             "lwf_checkpoint",
+            "arm_checkpoint",
             "test_data",
+            "self_generated_corpus",
             "forgetting_prompts",
-            "scored_forget_set",
+            "utility_data",
         ),
         code_version="1",
         settings=lambda study: {
-            "context": _context(study),
-            "evaluation": _fields(study.evaluation, without=("batch_size",)),
+            "context": context_settings(study),
+            "response_examples": study.evaluation.response_examples,
             "response_tokens": study.generation.max_new_tokens,
+            "utility": utility_scoring(study),
         },
-        own_settings=lambda study, partition, hash_file: _scoring(study, partition),
+        own_settings=lambda study, partition, hash_file: scoring_settings(study, partition),
+        read_from=read_by_evaluation,
     ),
-    AssetSpec("leaderboard", dimensions=(), inputs=("eval_report",), code_version="1"),
+    AssetSpec(
+        "forgetting_probe",
+        dimensions=(LEARNING_TASK, MODEL),
+        inputs=("base_model", "reference_checkpoint", "lwf_checkpoint", "arm_checkpoint", "scored_forget_set"),
+        code_version="1",
+        settings=lambda study: {
+            "context": context_settings(study),
+            "probe": fields_of(study.probe, without=("models",)) if study.probe else None,
+        },
+        read_from=read_by_probe,
+    ),
+    AssetSpec(
+        "eval_report",
+        dimensions=BOTH,
+        inputs=("evaluation", "forgetting_probe", "scored_forget_set", "lwf_checkpoint"),
+        code_version="2",
+        settings=lambda study: {
+            "name": study.name,
+            "alpha": study.alpha,
+            **study.evaluation.model_dump(
+                mode="json", include={"primary_measure", "learning_levels", "least_seeds", "known_conflicts"}
+            ),
+        },
+        read_from=read_by_report,
+    ),
+    AssetSpec(
+        "leaderboard",
+        dimensions=(),
+        inputs=("eval_report",),
+        code_version="2",
+        read_from=lambda study, partition, asset: partitions(study, BOTH),
+    ),
 )
 
 ASSET: dict[str, AssetSpec] = {spec.name: spec for spec in ASSETS}
@@ -204,44 +225,59 @@ class Cell:
         return f"{self.asset}[{self.partition.key}]" if self.partition.key else self.asset
 
 
-def source_tasks(study: Study, partition: Partition) -> tuple[str, ...]:
-    """The forgetting tasks behind a partition: itself, or all of them for `mixed`."""
-    assert partition.forgetting_task is not None
-    if partition.forgetting_task == MIXED:
-        return tuple(study.forgetting_tasks)
-    return (partition.forgetting_task,)
-
-
 def partitions(study: Study, dimensions: tuple[str, ...]) -> tuple[Partition, ...]:
     """Every partition along `dimensions`, in the study's order. A task is never forgotten while it is learned."""
+    if PRIOR in dimensions:
+        priors = dict.fromkeys(arm.prior for arm in study.arms.values() if isinstance(arm, OtherBaseArm))
+        return tuple(Partition(prior=prior) for prior in priors)
+    if ARM in dimensions:
+        return tuple(Partition(arm=e.key, learning_task=e.learning_task) for e in compared(study) if e.arm is not None)
+    if MODEL in dimensions:
+        return tuple(Partition(model=e.key, learning_task=e.learning_task) for e in compared(study))
     forgetting = study.forgetting_names if FORGETTING_TASK in dimensions else (None,)
     learning = study.learning_names if LEARNING_TASK in dimensions else (None,)
     grid = (Partition(f, learned) for learned in learning for f in forgetting)
     return tuple(p for p in grid if p.learning_task is None or p.learning_task != p.forgetting_task)
 
 
+def partitions_of(study: Study, spec: AssetSpec) -> tuple[Partition, ...]:
+    """Every partition that one asset has in the study; none where the study does not ask for the asset."""
+    every = partitions(study, spec.dimensions)
+    if spec.name == "utility_data":
+        return every if has_utility_data(study) else ()
+    if spec.name == "forgetting_probe":
+        return tuple(p for p in every if is_probed(study, find(study, p).name))
+    return every
+
+
+def specs_of(study: Study) -> tuple[AssetSpec, ...]:
+    """The assets that the study has any cell of."""
+    return tuple(spec for spec in ASSETS if partitions_of(study, spec))
+
+
 def cells(study: Study) -> tuple[Cell, ...]:
     """Every cell of the study, each after all that it is made from."""
-    return tuple(Cell(spec.name, partition) for spec in ASSETS for partition in partitions(study, spec.dimensions))
+    return tuple(Cell(spec.name, partition) for spec in ASSETS for partition in partitions_of(study, spec))
 
 
 def inputs_of(study: Study, cell: Cell) -> tuple[Cell, ...]:
     """The cells that `cell` is made from."""
-    return tuple(_named(study, cell, cell.spec.inputs))
+    read_from = cell.spec.read_from or _same_coordinates
+    needed = (
+        Cell(asset, partition.narrowed(ASSET[asset].dimensions))
+        for asset in cell.spec.inputs
+        for partition in read_from(study, cell.partition, asset)
+    )
+    return tuple(dict.fromkeys(needed))
 
 
 def checked_with(study: Study, cell: Cell) -> tuple[Cell, ...]:
     """The cells that the checks of `cell` read beside it."""
-    return tuple(_named(study, cell, cell.spec.checked_with))
+    return tuple(Cell(name, cell.partition.narrowed(ASSET[name].dimensions)) for name in cell.spec.checked_with)
 
 
-def _named(study: Study, cell: Cell, names: tuple[str, ...]) -> Iterator[Cell]:
-    for name in names:
-        wider = set(ASSET[name].dimensions) - set(cell.spec.dimensions)
-        if wider:  # the leaderboard reads every report
-            yield from (Cell(name, partition) for partition in partitions(study, ASSET[name].dimensions))
-        else:
-            yield Cell(name, cell.partition.narrowed(ASSET[name].dimensions))
+def _same_coordinates(study: Study, partition: Partition, asset: str) -> Iterator[Partition]:
+    yield partition
 
 
 def settings_of(study: Study, cell: Cell, hash_file: HashFile) -> Settings:

@@ -13,10 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lwf_assets.asset_settings import HashFile
 from lwf_assets.cost import cost_of
 from lwf_assets.errors import LwfError
 from lwf_assets.free_memory import refuse_what_cannot_fit
-from lwf_assets.graph import Cell, HashFile, cells, inputs_of, settings_of
+from lwf_assets.graph import Cell, cells, inputs_of, settings_of
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store import Artifact, InputVersion, Store, hash_file, recipe_hash
 from lwf_assets.study import Study

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lwf_assets.study import DirectoryModel, Study
+from lwf_assets.study import Study
+from lwf_assets.study_sections import DirectoryModel
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 _HEADER_LIMIT = 100_000_000

@@ -1,24 +1,34 @@
-"""Which learning task and which forgetting task an artifact belongs to."""
+"""Which tasks, and which model of the comparison, an artifact belongs to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-LEARNING_TASK = "learning_task"
+ARM = "arm"
 FORGETTING_TASK = "forgetting_task"
+LEARNING_TASK = "learning_task"
+MODEL = "model"
+PRIOR = "prior"
 
 
 @dataclass(frozen=True, order=True)
 class Partition:
-    """A point of the grid: none, one or both of its coordinates are given."""
+    """A point of the grid: those of its coordinates are given along which its asset is partitioned."""
 
     forgetting_task: str | None = None
     learning_task: str | None = None
+    arm: str | None = None
+    """An arm of the study, with its forgetting task if there is one for each: `bss`, `npo.dental`."""
+    model: str | None = None
+    """A model of the comparison: `base`, `reference`, `lwf.dental`, or an arm."""
+    prior: str | None = None
+    """The knowledge that a control base was taught."""
 
     @property
     def key(self) -> str | None:
-        """The partition key as Dagster writes it: `forgetting|learning`, one name alone, or None when unpartitioned."""
-        return "|".join(part for part in (self.forgetting_task, self.learning_task) if part is not None) or None
+        """The partition key as Dagster writes it, in the order of the dimensions' names: `forgetting|learning`, one
+        name alone, or None when unpartitioned."""
+        return "|".join(part for _, part in sorted(asdict(self).items()) if part is not None) or None
 
     @property
     def folder(self) -> str:
@@ -27,10 +37,7 @@ class Partition:
 
     def narrowed(self, dimensions: tuple[str, ...]) -> Partition:
         """The coordinates along `dimensions` alone."""
-        return Partition(
-            forgetting_task=self.forgetting_task if FORGETTING_TASK in dimensions else None,
-            learning_task=self.learning_task if LEARNING_TASK in dimensions else None,
-        )
+        return Partition(**{name: getattr(self, name) for name in dimensions})
 
     def __str__(self) -> str:
         return self.key or "-"

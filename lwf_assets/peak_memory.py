@@ -73,7 +73,7 @@ def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amo
     parts = [weights(study, facts), _copies("their gradients", facts, 1), _copies("AdamW's two moments", facts, 2)]
     batches = [activations(study, facts, train, settings.batch_size, f"training.batch_size: {settings.batch_size}")]
     # With fewer steps than the interval nothing is ever unlearned.
-    if forgotten is not None and (training_steps(study, train) or math.inf) >= ascent.interval:
+    if forgotten is not None and (training_steps(settings, train) or math.inf) >= ascent.interval:
         rows = ascent.batch_size
         batches.append(activations(study, facts, forgotten, rows, f"unlearning.batch_size: {rows}"))
         if ascent.optimizer == "adam":

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from lwf_assets import learning_data
 from lwf_assets.errors import LwfError
-from lwf_assets.seeded_fine_tunes import fine_tune_per_seed, seed_folder, seeds_of
+from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed, seed_folder, seeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +41,12 @@ def materialize(work: Work) -> dict[str, Any]:
     reference = work.study.reference
     first, early = work.study.seeds[0], work.scratch / OPTIMUM
 
-    def callbacks(seed: int) -> Sequence[TrainerCallback]:
-        return [_SaveAt(reference.steps, early)] if reference.steps is not None and seed == first else []
+    def treat(seed: int, model: PreTrainedModel) -> Treatment:
+        if reference.steps is None or seed != first:
+            return Treatment()
+        return Treatment((_SaveAt(reference.steps, early),))
 
-    summary = fine_tune_per_seed(work, callbacks, lambda folder, used: None, label="Reference fine-tune")
+    summary = fine_tune_per_seed(work, treat, label="Reference fine-tune")
     if reference.optimum == "steps":
         if not early.is_dir():
             raise LwfError(

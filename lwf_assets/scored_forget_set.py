@@ -16,6 +16,9 @@ from lwf_assets.statistics import rank_correlation, shares_of_variance
 from lwf_assets.tables import read_rows
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lwf_assets.study_sections import ConfidenceSettings
     from lwf_assets.work import Work
 
 FILE = "scored_forget_set.parquet"
@@ -42,20 +45,13 @@ COPY (
 
 def materialize(work: Work) -> dict[str, Any]:
     """Write FC, rank and selection beside the terms and the samples themselves."""
-    settings = work.study.confidence
-    terms = work.input("confidence_terms") / confidence_terms.FILE
+    settings, alpha = work.study.confidence, work.study.alpha
     target = work.out / FILE
-    with duckdb.connect() as database:
-        database.execute("SET threads = 1")  # one writer: equal rows give equal bytes
-        (total,) = database.execute("SELECT count(*) FROM read_parquet($terms)", {"terms": str(terms)}).fetchall()[0]
-        count = selection_size(total, ratio=settings.selection_ratio, count=settings.selection_count)
-        parameters = {"alpha": work.study.alpha, "terms": str(terms), "count": count}
-        if settings.end == "random":
-            parameters["seed"] = str(settings.seed)
-        database.execute(_QUERY.format(order=_ORDER[settings.end], target=str(target).replace("'", "''")), parameters)
+    total, count = write_selection(
+        work.input("confidence_terms") / confidence_terms.FILE, target, settings, alpha=alpha
+    )
     rows = read_rows(target)
     confidence = [row["forgetting_confidence"] for row in rows]
-    alpha = work.study.alpha
     shares = shares_of_terms(rows, alpha)
     return {
         "samples": total,
@@ -69,6 +65,19 @@ def materialize(work: Work) -> dict[str, Any]:
         "rank_correlation_with_length": rank_correlation(confidence, [row["tokens"] for row in rows]),
         "rank_correlation_with_nll": rank_correlation(confidence, [row["nll"] for row in rows]),
     }
+
+
+def write_selection(terms: Path, target: Path, settings: ConfidenceSettings, *, alpha: float) -> tuple[int, int]:
+    """Write the scored and ranked rows of `terms` to `target`; gives how many there are and how many are chosen."""
+    with duckdb.connect() as database:
+        database.execute("SET threads = 1")  # one writer: equal rows give equal bytes
+        (total,) = database.execute("SELECT count(*) FROM read_parquet($terms)", {"terms": str(terms)}).fetchall()[0]
+        count = selection_size(total, ratio=settings.selection_ratio, count=settings.selection_count)
+        parameters = {"alpha": alpha, "terms": str(terms), "count": count}
+        if settings.end == "random":
+            parameters["seed"] = str(settings.seed)
+        database.execute(_QUERY.format(order=_ORDER[settings.end], target=str(target).replace("'", "''")), parameters)
+    return total, count
 
 
 def shares_of_terms(rows: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, float | None]:

@@ -1,30 +1,53 @@
-"""One fine-tune of the base model on D_L per seed: what the reference and the LWF checkpoint have in common."""
+"""One fine-tune on D_L per seed: what the reference, the LWF checkpoint and all arms have in common."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from lwf_assets import learning_data
 from lwf_assets.tables import write_rows
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
+    from transformers import PreTrainedModel, TrainerCallback
 
+    from lwf_assets.engine.penalties import Penalty
+    from lwf_assets.study_sections import TrainingSettings
     from lwf_assets.work import Work
 
 CURVES = "learning_curves.parquet"
+VALIDATION = "validation_curve.parquet"
 SEEDS = "seeds.json"
+VALIDATION_SCHEMA = pa.schema([("seed", pa.int64()), ("step", pa.int64()), ("nll", pa.float64())])
 
-Callbacks = Callable[[int], Sequence["TrainerCallback"]]
-"""The callbacks of the fine-tune with the given seed."""
-Keep = Callable[[Path, Sequence["TrainerCallback"]], None]
-"""Writes what the callbacks gathered into the finished seed's folder."""
+
+def _keep_nothing(folder: Path) -> None:
+    """For fine-tunes of which only the model is kept."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What the fine-tune of one seed has beside the plain one. `keep` writes what was gathered into the finished
+    model's folder."""
+
+    callbacks: tuple[TrainerCallback, ...] = ()
+    penalty: Penalty | None = None
+    keep: Callable[[Path], None] = _keep_nothing
+
+
+def _plain(seed: int, model: PreTrainedModel) -> Treatment:
+    return Treatment()
+
+
+Treat = Callable[[int, "PreTrainedModel"], Treatment]
+"""The treatment of one seed, from the seed and the model before its first step."""
 
 
 def seed_folder(checkpoint: Path, seed: int) -> Path:
@@ -37,24 +60,45 @@ def seeds_of(checkpoint: Path) -> list[int]:
     return [entry["seed"] for entry in json.loads((checkpoint / SEEDS).read_text())]
 
 
-def fine_tune_per_seed(work: Work, callbacks: Callbacks, keep: Keep, *, label: str) -> dict[str, Any]:
-    """Train every seed into `work.out`: a model directory each, the loss curves, and the validation NLL before and
-    after.
+def fine_tune_per_seed(
+    work: Work,
+    treat: Treat = _plain,
+    *,
+    label: str,
+    base: Path | None = None,
+    training: TrainingSettings | None = None,
+) -> dict[str, Any]:
+    """Train every seed into `work.out`: a model directory each, the curves, and the validation NLL before and after.
 
     A seed that is finished stays in scratch until all are, so that a killed run trains none of them twice.
+
+    Args:
+        work: the cell, whose learning task is learned.
+        treat: what each fine-tune has beside the plain one.
+        label: what the work is called to whoever watches it.
+        base: the model directory to start from; by default the study's base model.
+        training: by default the study's.
     """
+    base, training = base or work.input("base_model"), training or work.study.training
     outcomes = []
     for seed in work.study.seeds:
         finished = work.scratch / f"finished-{seed}"
         if not finished.exists():
-            _fine_tune_one(work, seed, finished, callbacks, keep, label=label)
+            phase = f"{label}, seed {seed}" if len(work.study.seeds) > 1 else label
+            _fine_tune_one(work, seed, finished, treat, base, training, label=phase)
         outcome = json.loads((finished / "outcome.json").read_text())
         outcomes.append(outcome)
         # Hard links: the finished seed stays in scratch, and nothing is copied.
         shutil.copytree(finished / "model", seed_folder(work.out, seed), copy_function=os.link)
     points = [{"seed": outcome["seed"], **point} for outcome in outcomes for point in outcome["curve"]]
     write_rows(work.out / CURVES, points)
-    figures = [{key: value for key, value in outcome.items() if key != "curve"} for outcome in outcomes]
+    validated = [
+        {"seed": outcome["seed"], "step": step, "nll": nll}
+        for outcome in outcomes
+        for step, nll in outcome["validated"]
+    ]
+    write_rows(work.out / VALIDATION, validated, VALIDATION_SCHEMA)
+    figures = [{k: v for k, v in outcome.items() if k not in ("curve", "validated")} for outcome in outcomes]
     (work.out / SEEDS).write_text(json.dumps(figures, indent=2) + "\n")
     return {
         "seeds": len(outcomes),
@@ -67,47 +111,61 @@ def fine_tune_per_seed(work: Work, callbacks: Callbacks, keep: Keep, *, label: s
     }
 
 
-def _fine_tune_one(work: Work, seed: int, finished: Path, callbacks: Callbacks, keep: Keep, *, label: str) -> None:
+def _fine_tune_one(
+    work: Work, seed: int, finished: Path, treat: Treat, base: Path, training: TrainingSettings, *, label: str
+) -> None:
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer, save_model
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.precision import use_bfloat16
     from lwf_assets.engine.training import fine_tune
+    from lwf_assets.engine.validation_curve import ValidationCurve
 
-    base = work.input("base_model")
     model, tokenizer = load_model(base), load_tokenizer(base)
-    train = learning_data.encode_rows(work, work.input("learning_data") / learning_data.TRAIN, model, tokenizer)
-    validation = learning_data.encode_rows(
-        work, work.input("learning_data") / learning_data.VALIDATION, model, tokenizer
-    )
-    before = negative_log_likelihoods(model, validation)
-    training = work.scratch / f"training-{seed}"
-    used = callbacks(seed)
+    tables = work.input("learning_data")
+    train = learning_data.encode_rows(work, tables / learning_data.TRAIN, model, tokenizer)
+    validation = learning_data.encode_rows(work, tables / learning_data.VALIDATION, model, tokenizer)
+    token_budget = work.study.model.token_budget
+    before = negative_log_likelihoods(model, validation, token_budget=token_budget)
+    folder = work.scratch / f"training-{seed}"
+    treatment = treat(seed, model)
+    watched = []
+    if training.validate_every is not None and validation:
+        watched = [
+            ValidationCurve(
+                validation,
+                every=training.validate_every,
+                token_budget=token_budget,
+                on_point=lambda step, nll: work.progress.metrics(step, {"learning/validation_nll": nll}),
+            )
+        ]
     curve = fine_tune(
         model,
         train,
-        work.study.training,
+        training,
         seed=seed,
-        folder=training,
+        folder=folder,
         pad_id=tokenizer.pad_token_id,
-        callbacks=used,
+        callbacks=[*treatment.callbacks, *watched],
         progress=work.progress,
-        label=f"{label}, seed {seed}" if len(work.study.seeds) > 1 else label,
+        label=label,
+        penalty=treatment.penalty,
     )
-    after = negative_log_likelihoods(model, validation)
+    after = negative_log_likelihoods(model, validation, token_budget=token_budget)
     unfinished = finished.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     save_model(model, tokenizer, unfinished / "model")
-    keep(unfinished / "model", used)
+    treatment.keep(unfinished / "model")
     outcome = {
         "seed": seed,
         "validation_nll_before": _mean(before),
         "validation_nll_after": _mean(after),
-        "precision": "bfloat16 autocast" if use_bfloat16(work.study.training.autocast, model.device) else "full",
+        "precision": "bfloat16 autocast" if use_bfloat16(training.autocast, model.device) else "full",
         "curve": [asdict(point) for point in curve],
+        "validated": [point for callback in watched for point in callback.points],
     }
     (unfinished / "outcome.json").write_text(json.dumps(outcome))
     unfinished.rename(finished)
-    shutil.rmtree(training, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _mean(values: Any) -> float | None:

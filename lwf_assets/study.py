@@ -1,200 +1,42 @@
 """The study: what a person wants done, as frozen and validated settings.
 
-One class per section of the study file, one sentence per key. `study_file.py` reads these from YAML; `graph.py` says
-which asset depends on which of them. Values that are ours and not the paper's are most of them: see docs/method.md.
+`study_sections.py` has the sections and `arms/` the arms; `study_file.py` reads them from YAML; `graph.py` says which
+asset depends on which of them.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from collections.abc import Collection, Iterable
+from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+
+from lwf_assets.arms import Arm
+from lwf_assets.arms.arm import ForgettingArmSettings
+from lwf_assets.arms.other_base import OtherBaseArm
+from lwf_assets.study_sections import (
+    ConfidenceSettings,
+    EvaluationSettings,
+    FisherSettings,
+    GenerationSettings,
+    ModelSettings,
+    PriorSettings,
+    ProbeSettings,
+    ReferenceSettings,
+    Settings,
+    TaskName,
+    TrainingSettings,
+    UnlearningSettings,
 )
-
 from lwf_assets.tasks.settings import TaskSettings
 
 MIXED = "mixed"
 """The forgetting task that is the union of all the others."""
 
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
-LossReduction = Literal["mean", "sum"]
+BASE, REFERENCE, LWF = "base", "reference", "lwf"
+"""The models that every study compares; no arm may take their names."""
 
-
-class Settings(BaseModel):
-    """Base of every section: frozen, unknown keys refused, non-finite numbers refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class HubModel(Settings):
-    """A model on the Hugging Face hub, at one revision."""
-
-    kind: Literal["hub"]
-    id: str = Field(min_length=1, description="Repository id, for example meta-llama/Llama-3.2-1B.")
-    revision: str = Field(
-        min_length=1, description="Commit hash: a branch name moves, and with it what was learned from."
-    )
-
-    @field_validator("id")
-    @classmethod
-    def _is_no_directory(cls, value: str) -> str:
-        # A directory is told apart by its contents, which a hub source would not look at.
-        if value.startswith(("/", "./", "../", "~")):
-            raise ValueError("a directory on this machine is given as {kind: directory, path: ..}")
-        return value
-
-
-class DirectoryModel(Settings):
-    """A model directory on this machine, as `save_pretrained` writes it."""
-
-    kind: Literal["directory"]
-    path: Path = Field(description="Directory with config.json, weights and tokenizer; relative to the study file.")
-
-
-class PackagedGgufModel(Settings):
-    """A GGUF file inside an installed Python package: no hub and no download at run time."""
-
-    kind: Literal["gguf_package"]
-    package: str = Field(min_length=1, description="Import name of the installed package.")
-    file: str = Field(min_length=1, description="Name of the GGUF file inside the package.")
-
-
-ModelSource = Annotated[HubModel | DirectoryModel | PackagedGgufModel, Field(discriminator="kind")]
-
-
-class ModelSettings(Settings):
-    """The pre-trained model that learns and forgets."""
-
-    source: ModelSource
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the stored weights.")
-    max_length: PositiveInt | None = Field(None, description="Context in tokens; null: what the model's config says.")
-    truncate_prompts: bool = Field(False, description="Cut a too long prompt from the left instead of refusing it.")
-    token_budget: PositiveInt = Field(
-        2048,
-        description="Tokens in memory at once, padding included, where per-sample gradients or losses are taken; "
-        "changes nothing but memory and time.",
-    )
-
-
-class GenerationSettings(Settings):
-    """How the model writes down what it knows (D_self)."""
-
-    max_new_tokens: PositiveInt = Field(64, description="Longest response, in tokens.")
-    temperature: PositiveFloat = Field(1.0, description="1 samples the model's own distribution, as the method wants.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus; 1 keeps the whole distribution.")
-    samples_per_prompt: PositiveInt = Field(1, description="Responses drawn for each prompt.")
-    batch_size: PositiveInt = Field(16, description="Prompts per batch; part of the recipe, for it decides the draws.")
-    seed: NonNegativeInt = Field(0, description="Seed of the draws.")
-
-
-class TrainingSettings(Settings):
-    """The fine-tune on D_L: the same for the reference and for LWF, so that they differ in the forgetting alone."""
-
-    max_steps: PositiveInt | None = Field(None, description="Optimizer steps; give this or epochs.")
-    epochs: PositiveFloat | None = Field(None, description="Passes over D_L; give this or max_steps.")
-    batch_size: PositiveInt = Field(8, description="Samples per step and device.")
-    gradient_accumulation: PositiveInt = Field(1, description="Batches per optimizer step.")
-    learning_rate: PositiveFloat = Field(3e-5, lt=1, description="Peak learning rate of AdamW.")
-    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="Learning-rate schedule.")
-    warmup_steps: NonNegativeInt = Field(0, description="Steps of linear warm-up.")
-    weight_decay: float = Field(0.0, ge=0, lt=1, description="AdamW's decoupled weight decay.")
-    max_gradient_norm: PositiveFloat = Field(1.0, description="Gradients are clipped to this norm.")
-    autocast: Literal["auto", "bfloat16", "off"] = Field(
-        "auto", description="Mixed precision; auto: bfloat16 where the device computes in it."
-    )
-    log_every: PositiveInt = Field(1, description="Steps between points of the loss curve.")
-    checkpoint_every: PositiveInt = Field(200, description="Steps between checkpoints that a killed run resumes from.")
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainingSettings:
-        if (self.max_steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of max_steps and epochs")
-        return self
-
-
-class ReferenceSettings(Settings):
-    """Which point stands for theta_L*, the learning task's optimum. The paper's way is not known; these are ours."""
-
-    optimum: Literal["end", "steps", "gradient_step"] = Field(
-        "end", description="End of the vanilla fine-tune, its state after `steps`, or one averaged gradient step."
-    )
-    steps: PositiveInt | None = Field(None, description="Optimizer steps, when optimum is steps.")
-
-    @model_validator(mode="after")
-    def _steps_when_asked(self) -> ReferenceSettings:
-        if (self.optimum == "steps") != (self.steps is not None):
-            raise ValueError("steps goes with `optimum: steps`, and only with it")
-        return self
-
-
-class FisherSettings(Settings):
-    """The diagonal Fisher information of D_L at theta_L*."""
-
-    samples: PositiveInt | None = Field(256, description="Rows of D_L to average over; null: all of them.")
-    loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
-    seed: NonNegativeInt = Field(0, description="Seed of the draw of rows.")
-
-
-class ConfidenceSettings(Settings):
-    """Forgetting confidence FC(x), and which part of D_self is forgotten (D_U)."""
-
-    alpha: PositiveFloat | None = Field(
-        None, description="Length of the gradient step to theta*(x); null: learning_rate."
-    )
-    loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
-    selection_ratio: float | None = Field(None, gt=0, le=1, description="Share of D_self to forget; or give a count.")
-    selection_count: PositiveInt | None = Field(None, description="Number of samples to forget; or give a ratio.")
-    end: Literal["high", "low", "random"] = Field("high", description="Which end of the FC ranking is forgotten.")
-    seed: NonNegativeInt = Field(0, description="Seed of the ranking when end is random.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _half_by_default(cls, values: object) -> object:
-        if isinstance(values, dict) and values.get("selection_ratio") is None and values.get("selection_count") is None:
-            return {**values, "selection_ratio": 0.5}
-        return values
-
-    @model_validator(mode="after")
-    def _one_size(self) -> ConfidenceSettings:
-        if self.selection_ratio is not None and self.selection_count is not None:
-            raise ValueError("give selection_ratio or selection_count, not both")
-        return self
-
-
-class UnlearningSettings(Settings):
-    """Gradient ascent on D_U during the fine-tune."""
-
-    interval: PositiveInt = Field(5, description="N_u: learning steps between two unlearning steps.")
-    forgetting_rate: PositiveFloat = Field(
-        1e-5, lt=1, description="Learning rate of the ascent's own optimizer; follows the learner's schedule."
-    )
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="The ascent's own optimizer.")
-    per_sample_cap: PositiveFloat = Field(
-        4.0, description="A sample whose NLL (nats per token) is at or above this is forgotten: it pushes nothing."
-    )
-    batch_size: PositiveInt = Field(8, description="Samples of D_U per unlearning step.")
-    max_gradient_norm: PositiveFloat = Field(1.0, description="The ascent's gradients are clipped to this norm.")
-    timing: Literal["periodic", "upfront", "random"] = Field(
-        "periodic", description="Every interval, all before learning, or the same number at random steps."
-    )
-
-
-class EvaluationSettings(Settings):
-    """How checkpoints are compared."""
-
-    batch_size: PositiveInt = Field(16, description="Items answered at once; does not change which are scored.")
-    response_examples: NonNegativeInt = Field(
-        6, description="Forgetting prompts answered by every model in the report."
-    )
+ArmName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 
 
 class Study(Settings):
@@ -203,6 +45,9 @@ class Study(Settings):
     name: TaskName = Field(description="Name of the study: names MLflow's experiment and registered models.")
     description: str = Field("", description="What the study is for, in a sentence.")
     model: ModelSettings
+    priors: dict[TaskName, PriorSettings] = Field(
+        default_factory=dict, description="Knowledge that a base is taught before the study begins, by name."
+    )
     learning_tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is learned, by name.")
     forgetting_tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is forgotten, by name.")
     mixed: bool = Field(False, description="Add the forgetting task `mixed`: all the others together.")
@@ -212,7 +57,12 @@ class Study(Settings):
     fisher: FisherSettings = FisherSettings()
     confidence: ConfidenceSettings = ConfidenceSettings()
     unlearning: UnlearningSettings = UnlearningSettings()
+    arms: dict[ArmName, Arm] = Field(
+        default_factory=dict,
+        description="What else is trained and compared beside the reference and LWF, by name in small letters.",
+    )
     evaluation: EvaluationSettings = EvaluationSettings()
+    probe: ProbeSettings | None = Field(None, description="Whether it is really forgotten; null: not looked at.")
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="One fine-tune of each kind per seed.")
 
     @model_validator(mode="after")
@@ -223,6 +73,24 @@ class Study(Settings):
             raise ValueError("seeds: each may stand once")
         if not any(f != learned for f in self.forgetting_names for learned in self.learning_tasks):
             raise ValueError("forgetting_tasks: name a task that is not the learning task itself")
+        _check_known("model.prior", [self.model.prior] if self.model.prior else [], self.priors)
+        _check_known("evaluation.known_conflicts", self.evaluation.known_conflicts, self.forgetting_tasks)
+        if self.probe is not None:
+            _check_known("probe.models", self.probe.models, (REFERENCE, LWF, *self.arms))
+        return self
+
+    @model_validator(mode="after")
+    def _arms_fit(self) -> Study:
+        for name, arm in self.arms.items():
+            key = f"arms.{name}"
+            if name in (BASE, REFERENCE, LWF):
+                raise ValueError(f"{key}: every study has a model of this name; give the arm another")
+            _check_known(f"{key}.learning_tasks", arm.learning_tasks or (), self.learning_tasks)
+            _check_known(f"{key}.forgetting_tasks", getattr(arm, "forgetting_tasks", ()) or (), self.forgetting_names)
+            if isinstance(arm, OtherBaseArm):
+                _check_known(f"{key}.prior", [arm.prior], self.priors)
+            if isinstance(arm, ForgettingArmSettings):
+                _check_overrides(key, arm, self)
         return self
 
     @property
@@ -238,4 +106,29 @@ class Study(Settings):
     @property
     def alpha(self) -> float:
         """Alpha of FC: the study's, or the fine-tune's learning rate."""
-        return self.confidence.alpha if self.confidence.alpha is not None else self.training.learning_rate
+        return self.alpha_of(self.confidence)
+
+    def alpha_of(self, confidence: ConfidenceSettings) -> float:
+        """Alpha of FC under other settings of the selection."""
+        return confidence.alpha if confidence.alpha is not None else self.training.learning_rate
+
+
+def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{key}: there is no {name!r}; there is {', '.join(known) or 'none'}")
+
+
+def _check_overrides(key: str, arm: ForgettingArmSettings, study: Study) -> None:
+    if "loss_reduction" in arm.confidence:
+        raise ValueError(f"{key}.confidence.loss_reduction: all arms share the gradients; set it for the study")
+    for section, check in (
+        ("confidence", lambda: arm.confidence_settings(study.confidence)),
+        ("unlearning", lambda: arm.unlearning_settings(study.unlearning)),
+    ):
+        try:
+            check()
+        except ValidationError as error:
+            (problem, *_) = error.errors()
+            place = ".".join([key, section, *map(str, problem["loc"])])
+            raise ValueError(f"{place}: {problem['msg'].removeprefix('Value error, ')}") from None

@@ -61,10 +61,18 @@ def load_study(path: str | Path) -> Study:
     values = _inherited(path, ())
     for section in [key for key in ("learning_tasks", "forgetting_tasks") if key in values]:
         values[section] = _named_tasks(path, values, section)
+    for holder, key in ((values.get("evaluation"), "untouched_tasks"), *((p, "tasks") for p in _priors(values))):
+        if isinstance(holder, dict) and isinstance(holder.get(key), dict):
+            holder[key] = {name: {"preset": name} if body is None else body for name, body in holder[key].items()}
     try:
         return Study.model_validate(values)
     except ValidationError as error:
         raise LwfError(f"{path}: {explain(error)}") from None
+
+
+def _priors(values: Mapping[str, Any]) -> list[Any]:
+    priors = values.get("priors")
+    return list(priors.values()) if isinstance(priors, dict) else []
 
 
 def _inherited(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
@@ -121,8 +129,10 @@ def _extends(value: Mapping[str, Any], inherited: Mapping[str, Any]) -> bool:
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
-    """Make the paths in every `source` absolute, in place, whether it says its kind or inherits it."""
+    """Make the paths in every `source`, and the neutral text's, absolute, in place."""
     for key, value in values.items():
+        if key == "neutral_text" and isinstance(value, str):
+            values[key] = str((folder / Path(value).expanduser()).resolve())
         if not isinstance(value, dict):
             continue
         if key != "source":

@@ -86,7 +86,7 @@ def test_the_imported_model_says_what_the_gguf_file_says(tmp_path: Path) -> None
     from lwf_assets.materialize import materialize
     from lwf_assets.model_source import packaged_gguf
     from lwf_assets.partition import Partition
-    from lwf_assets.study import PackagedGgufModel
+    from lwf_assets.study_sections import PackagedGgufModel
 
     study, home = load_study(QUICKSTART), Home(tmp_path)
     made = materialize(study, home.store, Cell("base_model", Partition()))

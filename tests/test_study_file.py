@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lwf_assets.errors import LwfError
-from lwf_assets.study import DirectoryModel, Study
+from lwf_assets.study import Study
+from lwf_assets.study_sections import DirectoryModel
 from lwf_assets.study_file import _merged, load_study
 from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource
 

@@ -1,0 +1,34 @@
+"""Arm `bss`: Batch Spectral Shrinkage (Chen et al., NeurIPS 2019), a baseline against negative transfer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from lwf_assets.arms.arm import ArmSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lwf_assets.seeded_fine_tunes import Treatment
+    from lwf_assets.work import Work
+
+
+class BssArm(ArmSettings):
+    """Baseline: the plain fine-tune with a penalty on the smallest singular values of each batch's feature matrix."""
+
+    kind: Literal["bss"] = Field(description="Says that this arm is Batch Spectral Shrinkage.")
+    weight: PositiveFloat = Field(1e-3, description="Weight of the penalty; 0.001 as in its paper.")
+    singular_values: PositiveInt = Field(1, description="How many of the smallest are penalised; 1 as in its paper.")
+
+
+def fine_tune(work: Work, arm: BssArm) -> dict[str, Any]:
+    """Add the penalty to the learner's loss."""
+    from lwf_assets.engine.penalties.batch_spectral_shrinkage import BatchSpectralShrinkage
+    from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
+
+    def treat(seed: int, model: PreTrainedModel) -> Treatment:
+        return Treatment(penalty=BatchSpectralShrinkage(weight=arm.weight, k=arm.singular_values))
+
+    return fine_tune_per_seed(work, treat, label="Fine-tune with BSS")

@@ -1,0 +1,33 @@
+"""Arm `l2_sp`: weights are drawn to where they started (L2-SP; Li et al., ICML 2018), a baseline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, PositiveFloat
+
+from lwf_assets.arms.arm import ArmSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lwf_assets.seeded_fine_tunes import Treatment
+    from lwf_assets.work import Work
+
+
+class L2SpArm(ArmSettings):
+    """Baseline: the plain fine-tune with a penalty on the squared distance from the base model's weights."""
+
+    kind: Literal["l2_sp"] = Field(description="Says that this arm is L2-SP.")
+    weight: PositiveFloat = Field(1e-2, description="Weight of half the squared distance.")
+
+
+def fine_tune(work: Work, arm: L2SpArm) -> dict[str, Any]:
+    """Add the penalty to the learner's loss."""
+    from lwf_assets.engine.penalties.l2_sp import L2SP
+    from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
+
+    def treat(seed: int, model: PreTrainedModel) -> Treatment:
+        return Treatment(penalty=L2SP(model, weight=arm.weight))
+
+    return fine_tune_per_seed(work, treat, label="Fine-tune with L2-SP")

@@ -1,0 +1,26 @@
+"""Arm `lwf`: LWF with some settings of its own: another end of the ranking, timing, rate, objective, alpha."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from lwf_assets.arms.arm import ForgettingArmSettings
+
+if TYPE_CHECKING:
+    from lwf_assets.work import Work
+
+
+class LwfArm(ForgettingArmSettings):
+    """LWF with some settings of its own: the ablations and sweeps, and other unlearning objectives."""
+
+    kind: Literal["lwf"] = Field(description="Says that this arm is a variant of LWF.")
+
+
+def fine_tune(work: Work, arm: LwfArm) -> dict[str, Any]:
+    """Choose D_U as the arm says, and unlearn it as the arm says."""
+    from lwf_assets.forgetting_fine_tune import choose_forget_set, learn_with_forgetting
+
+    rows = choose_forget_set(work, arm.confidence_settings(work.study.confidence))
+    return learn_with_forgetting(work, rows, arm.unlearning_settings(work.study.unlearning))

@@ -1,0 +1,49 @@
+"""Arm `random_tokens`: a control that unlearns noise instead of knowledge."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, NonNegativeInt
+
+from lwf_assets.arms.arm import ForgettingArmSettings
+
+if TYPE_CHECKING:
+    from lwf_assets.work import Work
+
+
+class RandomTokensArm(ForgettingArmSettings):
+    """Control: unlearns random tokens, as many and as long as LWF's samples, at the same steps. If it does as well,
+    then forgetting that knowledge is not the cause."""
+
+    kind: Literal["random_tokens"] = Field(description="Says that this arm is the control with random tokens.")
+    seed: NonNegativeInt = Field(0, description="Seed of the draw of tokens.")
+
+
+def fine_tune(work: Work, arm: RandomTokensArm) -> dict[str, Any]:
+    """Put random tokens in the place of D_U. Each sample may rise as far above its own start as the one whose place it
+    takes: random tokens begin above any sensible cap."""
+    from lwf_assets.engine.checkpoint import load_model, load_tokenizer
+    from lwf_assets.engine.loss import negative_log_likelihoods
+    from lwf_assets.engine.samples import Sample
+    from lwf_assets.forgetting_fine_tune import choose_forget_set, learn_with_forgetting
+
+    rows = choose_forget_set(work, arm.confidence_settings(work.study.confidence))
+    base = work.input("base_model")
+    model, tokenizer = load_model(base), load_tokenizer(base)
+    special = set(tokenizer.all_special_ids)
+    ordinary = [token for token in range(model.config.get_text_config().vocab_size) if token not in special]
+    draw = random.Random(arm.seed)
+    drawn = [row if not row["selected"] else {**row, **_redrawn(row, ordinary, draw), "response": None} for row in rows]
+    chosen = [row for row in drawn if row["selected"]]
+    own = negative_log_likelihoods(model, [Sample(row["prompt_ids"], row["response_ids"]) for row in chosen])
+    del model
+    settings = arm.unlearning_settings(work.study.unlearning)
+    caps = [settings.per_sample_cap + nll - row["nll"] for nll, row in zip(own, chosen, strict=True)]
+    return learn_with_forgetting(work, drawn, settings, caps=caps)
+
+
+def _redrawn(row: dict[str, Any], ordinary: Sequence[int], draw: random.Random) -> dict[str, list[int]]:
+    return {key: draw.choices(ordinary, k=len(row[key])) for key in ("prompt_ids", "response_ids")}

@@ -1,0 +1,45 @@
+"""Arm `weight_noise`: a control that shakes the weights as far as LWF moved them, in no direction in particular."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from lwf_assets.arms.arm import ArmSettings
+from lwf_assets.study_sections import TaskName
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lwf_assets.seeded_fine_tunes import Treatment
+    from lwf_assets.work import Work
+
+
+class WeightNoiseArm(ArmSettings):
+    """Control: after the steps at which LWF unlearned, random noise of the same Euclidean norm as LWF's update."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("base_model", "learning_data", "lwf_checkpoint")
+    per_forgetting_task: ClassVar[bool] = True
+
+    kind: Literal["weight_noise"] = Field(description="Says that this arm is the control with weight noise.")
+    forgetting_tasks: tuple[TaskName, ...] | None = Field(
+        None, description="Forgetting tasks whose LWF run gives steps and norms; null: all of them."
+    )
+
+
+def fine_tune(work: Work, arm: WeightNoiseArm) -> dict[str, Any]:
+    """Take steps and norms from the ledger of LWF's run of the same seed."""
+    from lwf_assets.engine.weight_noise import WeightNoise
+    from lwf_assets.forgetting_fine_tune import read_ledger
+    from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
+
+    ledger = read_ledger(work.input("lwf_checkpoint"), work.study.seeds)
+    norms: dict[int, dict[int, float]] = {seed: {} for seed in work.study.seeds}
+    for entry in ledger:
+        norms[entry["seed"]][entry["step"]] = entry["update_norm"]
+
+    def treat(seed: int, model: PreTrainedModel) -> Treatment:
+        return Treatment((WeightNoise(norms[seed], seed=seed),))
+
+    return fine_tune_per_seed(work, treat, label="Fine-tune with weight noise")

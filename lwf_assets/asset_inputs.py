@@ -1,0 +1,63 @@
+"""Which cells a cell is made from, for those assets whose cells are not all made from the same.
+
+One function per asset: of one of its inputs, the partitions that a cell reads. Coordinates that the input does not have
+are left out by whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lwf_assets.arms.other_base import OtherBaseArm
+from lwf_assets.asset_settings import has_utility_data
+from lwf_assets.compared import compared_in, find
+from lwf_assets.partition import Partition
+from lwf_assets.study import Study
+
+
+def read_by_arm(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:
+    """An arm: what its kind says."""
+    model = find(study, partition)
+    if model.arm is not None and asset in model.arm.inputs:
+        prior = model.arm.prior if isinstance(model.arm, OtherBaseArm) else None
+        yield Partition(model.forgetting_task, model.learning_task, prior=prior)
+
+
+def read_by_evaluation(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:
+    """One model's evaluation: its own checkpoint, the test set, and the samples of its forgetting task; those of all,
+    where it has none."""
+    model = find(study, partition)
+    if asset == model.checkpoint[0]:
+        yield model.checkpoint[1]
+    elif asset in ("test_data", "base_model"):  # the base is what distances are measured from
+        yield Partition(learning_task=model.learning_task)
+    elif asset in ("self_generated_corpus", "forgetting_prompts"):
+        names = study.forgetting_names if model.forgetting_task is None else (model.forgetting_task,)
+        yield from (Partition(name) for name in names if name != model.learning_task)
+    elif asset == "utility_data" and has_utility_data(study):
+        yield Partition()
+
+
+def read_by_probe(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:
+    """One model's probe: its own checkpoint, and what its forgetting task chose; what all chose, where it has none."""
+    model = find(study, partition)
+    if asset == model.checkpoint[0]:
+        yield model.checkpoint[1]
+    elif asset == "scored_forget_set":
+        names = study.forgetting_names if model.forgetting_task is None else (model.forgetting_task,)
+        yield from (Partition(name, model.learning_task) for name in names if name != model.learning_task)
+
+
+def read_by_report(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:
+    """A cell's report: the evaluations and probes of its models, and what LWF forgot."""
+    if asset not in ("evaluation", "forgetting_probe"):
+        yield partition
+        return
+    for model in compared_in(study, partition):
+        if asset == "evaluation" or is_probed(study, model.name):
+            yield Partition(model=model.key, learning_task=model.learning_task)
+
+
+def is_probed(study: Study, name: str) -> bool:
+    """Whether the study wants the model, or the arm, of this name probed."""
+    return study.probe is not None and name in study.probe.models

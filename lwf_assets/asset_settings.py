@@ -1,0 +1,155 @@
+"""Which settings decide the contents of which asset: all that does, and nothing else, as JSON objects.
+
+Two equal objects stand for equal contents (of equal inputs, by equal code), so a setting that changes nothing but speed
+does not enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from lwf_assets.arms.arm import ForgettingArmSettings
+from lwf_assets.arms.extra_steps import ExtraStepsArm
+from lwf_assets.compared import find
+from lwf_assets.model_source import source_fingerprint
+from lwf_assets.partition import Partition
+from lwf_assets.study import MIXED, Study
+from lwf_assets.study_sections import ConfidenceSettings
+from lwf_assets.tasks.settings import FileSource, TaskSettings
+from lwf_assets.tasks.task import Task
+
+Settings = dict[str, Any]
+HashFile = Callable[[Path], str]
+
+
+def fields_of(section: BaseModel, *, without: tuple[str, ...] = ()) -> Settings:
+    """A section of the study as JSON."""
+    return section.model_dump(mode="json", exclude=set(without))
+
+
+def context_settings(study: Study) -> Settings:
+    """How long a row may be, and what happens to one that is longer."""
+    return fields_of(study.model, without=("source", "dtype", "prior", "token_budget"))
+
+
+def training_settings(study: Study) -> Settings:
+    """What every fine-tune of the study reads."""
+    return {
+        "context": context_settings(study),
+        "training": fields_of(study.training, without=("checkpoint_every",)),
+        "seeds": list(study.seeds),
+    }
+
+
+def base_settings(study: Study, prior: str | None, hash_file: HashFile) -> Settings:
+    """Where a base comes from, and what it is taught before the study begins."""
+    settings: Settings = {"source": source_fingerprint(study.model.source, hash_file)}
+    if prior is not None:
+        taught = study.priors[prior]
+        settings["prior"] = {
+            "context": context_settings(study),
+            "tasks": {
+                name: Task(name, task).fingerprint("learning", hash_file=hash_file)
+                for name, task in taught.tasks.items()
+            },
+            "training": fields_of(taught.training, without=("checkpoint_every", "validate_every", "log_every")),
+            "seed": taught.seed,
+        }
+    return settings
+
+
+def arm_settings(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
+    """What one arm says and inherits."""
+    arm = find(study, partition).arm
+    assert arm is not None
+    own = fields_of(arm, without=("learning_tasks", "forgetting_tasks"))
+    if isinstance(arm, ForgettingArmSettings):  # what it inherits from the study counts as much as what it says
+        confidence = arm.confidence_settings(study.confidence)
+        own["confidence"] = selection_settings(study, confidence)
+        own["unlearning"] = fields_of(arm.unlearning_settings(study.unlearning))
+    if isinstance(arm, ExtraStepsArm):
+        own["interval"] = study.unlearning.interval
+    return {"arm": own}
+
+
+def utility_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
+    """What decides the rows that are measured beside the learning task."""
+    text = study.evaluation.neutral_text
+    return {
+        "neutral_text": None if text is None else hash_file(text),
+        "tasks": {
+            f"{group}/{name}": Task(name, task).fingerprint("test", hash_file=hash_file)
+            for group, tasks in utility_tasks(study).items()
+            for name, task in tasks.items()
+        },
+    }
+
+
+def utility_scoring(study: Study) -> Settings:
+    """How those rows are answered."""
+    return {
+        f"{group}/{name}": {"stop": list(task.stop), "max_new_tokens": task.max_new_tokens}
+        for group, tasks in utility_tasks(study).items()
+        for name, task in tasks.items()
+    }
+
+
+def scoring_settings(study: Study, partition: Partition) -> Settings:
+    """How the test rows of a learning task are answered and scored."""
+    assert partition.learning_task is not None
+    task = study.learning_tasks[partition.learning_task]
+    return {"scorer": task.scorer, "stop": list(task.stop), "max_new_tokens": task.max_new_tokens}
+
+
+def learning_fingerprint(part: str) -> Callable[[Study, Partition, HashFile], Settings]:
+    """What decides one part of a learning task's rows, as a function of the cell."""
+
+    def fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
+        name = partition.learning_task
+        assert name is not None
+        task = Task(name, study.learning_tasks[name])
+        return {"task": task.fingerprint(part, hash_file=hash_file)}  # type: ignore[arg-type]
+
+    return fingerprint
+
+
+def prompts_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
+    """What decides the prompts of a forgetting task, or of all for `mixed`."""
+    names = source_tasks(study, partition)
+    return {"tasks": {n: Task(n, study.forgetting_tasks[n]).fingerprint("prompts", hash_file=hash_file) for n in names}}
+
+
+def selection_settings(study: Study, confidence: ConfidenceSettings | None = None) -> Settings:
+    """What decides FC, its ranking and D_U."""
+    confidence = confidence or study.confidence
+    chosen = fields_of(confidence, without=("alpha", "loss_reduction", "seed"))
+    seed = {"seed": confidence.seed} if confidence.end == "random" else {}
+    return {"alpha": study.alpha_of(confidence), **chosen, **seed}
+
+
+def source_tasks(study: Study, partition: Partition) -> tuple[str, ...]:
+    """The forgetting tasks behind a partition: itself, or all of them for `mixed`."""
+    assert partition.forgetting_task is not None
+    if partition.forgetting_task == MIXED:
+        return tuple(study.forgetting_tasks)
+    return (partition.forgetting_task,)
+
+
+def utility_tasks(study: Study) -> dict[str, dict[str, TaskSettings]]:
+    """What is scored beside the learning task, by group: what the forgetting tasks themselves are scored on, where
+    they have it, and tasks that are neither learned nor forgotten."""
+    forgetting = {name: task for name, task in study.forgetting_tasks.items() if _has_test_rows(task)}
+    return {"forgetting": forgetting, "untouched": dict(study.evaluation.untouched_tasks)}
+
+
+def has_utility_data(study: Study) -> bool:
+    """Whether the study measures anything beside the learning task."""
+    return study.evaluation.neutral_text is not None or any(utility_tasks(study).values())
+
+
+def _has_test_rows(task: TaskSettings) -> bool:
+    return not isinstance(task.source, FileSource) or (task.source.test or task.source.train) is not None

@@ -1,0 +1,144 @@
+"""The fine-tune on D_L that unlearns D_U as it goes: that of LWF, and of every arm that forgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lwf_assets import confidence_terms
+from lwf_assets.scored_forget_set import FILE, write_selection
+from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed, seed_folder
+from lwf_assets.tables import read_rows, write_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lwf_assets.engine.objectives import Objective
+    from lwf_assets.engine.retention import Retention
+    from lwf_assets.engine.unlearning_ledger import LedgerEntry
+    from lwf_assets.study_sections import ConfidenceSettings, UnlearningSettings
+    from lwf_assets.work import Work
+
+LEDGER = "unlearning_ledger.parquet"
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("sample_id", pa.string()),
+        ("nll_before", pa.float64()),
+        ("nll_after", pa.float64()),
+        ("pushed", pa.bool_()),
+        ("update_norm", pa.float64()),
+    ]
+)
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def choose_forget_set(work: Work, confidence: ConfidenceSettings) -> list[dict[str, Any]]:
+    """Score and choose by settings that are not the study's; written beside the checkpoint. All scored rows."""
+    terms = work.input("confidence_terms") / confidence_terms.FILE
+    write_selection(terms, work.out / FILE, confidence, alpha=work.study.alpha_of(confidence))
+    return read_rows(work.out / FILE)
+
+
+def learn_with_forgetting(
+    work: Work, scored: Rows, settings: UnlearningSettings, *, caps: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Train each seed and write, beside the models, which sample was unlearned at which step and what remained.
+
+    Args:
+        work: the cell.
+        scored: the rows of a scored forget set; those that are `selected` are unlearned.
+        settings: how.
+        caps: one for each selected row, where they have caps of their own.
+    """
+    from lwf_assets.engine.samples import Sample
+    from lwf_assets.engine.unlearning import PeriodicUnlearning
+
+    forgotten = [row for row in scored if row["selected"]]
+    samples = [Sample(row["prompt_ids"], row["response_ids"]) for row in forgotten]
+    objective, retain = _objective(settings), _retention(work, scored, settings)
+
+    def tell(step: int, entries: list[LedgerEntry]) -> None:
+        values = {
+            "unlearning/nll_before": sum(entry.nll_before for entry in entries) / len(entries),
+            "unlearning/pushed": sum(entry.pushed for entry in entries) / len(entries),
+        }
+        work.progress.metrics(max(step, 0), values)
+
+    def treat(seed: int, model: PreTrainedModel) -> Treatment:
+        unlearning = PeriodicUnlearning(
+            samples,
+            sample_ids=[row["id"] for row in forgotten],
+            interval=settings.interval,
+            forgetting_rate=settings.forgetting_rate,
+            batch_size=settings.batch_size,
+            per_sample_cap=settings.per_sample_cap if caps is None else caps,
+            optimizer=settings.optimizer,
+            max_gradient_norm=settings.max_gradient_norm,
+            timing=settings.timing,
+            seed=seed,
+            on_unlearn=tell,
+            objective=objective,
+            retain=retain,
+            measure_updates=True,
+        )
+        return Treatment((unlearning,), keep=lambda folder: _write_ledger(folder, unlearning.ledger))
+
+    summary = fine_tune_per_seed(work, treat, label="Learning with forgetting")
+    ledger = read_ledger(work.out, work.study.seeds)
+    return {
+        **summary,
+        "forget_set": len(forgotten),
+        "unlearning_steps": len({(row["seed"], row["step"]) for row in ledger}),
+        "samples_unlearned": len({row["sample_id"] for row in ledger if row["pushed"]}),
+    }
+
+
+def read_ledger(checkpoint: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Every entry of every seed's ledger: seed, step, sample_id, nll_before, nll_after, pushed, update_norm."""
+    return [{"seed": seed, **row} for seed in seeds for row in read_rows(seed_folder(checkpoint, seed) / LEDGER)]
+
+
+def _write_ledger(folder: Path, entries: Sequence[LedgerEntry]) -> None:
+    write_rows(folder / LEDGER, [asdict(entry) for entry in entries], LEDGER_SCHEMA)
+
+
+def _objective(settings: UnlearningSettings) -> Objective:
+    from lwf_assets.engine.objectives import NPO, Ascent, SimNPO
+
+    beta = {} if settings.beta is None else {"beta": settings.beta}
+    match settings.objective:
+        case "ascent":
+            return Ascent()
+        case "npo":
+            return NPO(**beta)
+        case "simnpo":
+            return SimNPO(**beta, gamma=settings.gamma)
+
+
+def _retention(work: Work, scored: Rows, settings: UnlearningSettings) -> Retention | None:
+    from lwf_assets.engine.checkpoint import load_model
+    from lwf_assets.engine.retention import Retention
+    from lwf_assets.engine.samples import Sample
+    from lwf_assets.errors import LwfError
+
+    if settings.retain is None:
+        return None
+    kept = [Sample(row["prompt_ids"], row["response_ids"]) for row in scored if not row["selected"]]
+    if not kept:
+        raise LwfError(
+            "unlearning.retain: every scored sample is forgotten, so none is left to hold on to; lower "
+            "confidence.selection_ratio"
+        )
+    return Retention(
+        kept,
+        kind=settings.retain.kind,
+        weight=settings.retain.weight,
+        batch_size=settings.retain.batch_size,
+        reference=load_model(work.input("base_model")) if settings.retain.kind == "kl" else None,
+    )

@@ -1,0 +1,143 @@
+"""Asset forgetting_probe: is what was forgotten gone, or only hidden?
+
+Three looks at the samples that were chosen to be forgotten: how fast a few steps of training bring them back, whether
+rounding the weights to few bits does, and whether asking in another form does ("superficial forgetting").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lwf_assets import scored_forget_set
+from lwf_assets.compared import find
+from lwf_assets.errors import LwfError
+from lwf_assets.seeded_fine_tunes import seed_folder, seeds_of
+from lwf_assets.tables import read_rows, write_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from lwf_assets.engine.samples import Sample
+    from lwf_assets.work import Work
+
+FILE = "probe.parquet"
+SUMMARY = "summary.json"
+
+_SCHEMA = pa.schema(
+    [
+        ("seed", pa.int64()),
+        ("forgetting_task", pa.string()),
+        ("probe", pa.string()),
+        ("step", pa.int64()),
+        ("variant", pa.string()),
+        ("nll", pa.float64()),
+        ("memorised", pa.float64()),
+    ]
+)
+Rows = Iterator[dict[str, Any]]
+
+
+def materialize(work: Work) -> dict[str, Any]:
+    """Probe every seed; each figure is a mean over the samples that the forgetting task's LWF was to forget."""
+    from lwf_assets.engine.checkpoint import load_model, load_tokenizer
+
+    entry = find(work.study, work.partition)
+    checkpoint = work.input(entry.checkpoint[0])
+    rows: list[dict[str, Any]] = []
+    seeds = seeds_of(checkpoint)
+    forget_sets = {
+        str(partition.forgetting_task): [r for r in read_rows(path / scored_forget_set.FILE) if r["selected"]]
+        for partition, path in work.all_inputs("scored_forget_set").items()
+    }
+    work.progress.begin("Probes of forgetting", len(seeds) * len(forget_sets))
+    for seed in seeds:
+        for name, chosen in forget_sets.items():
+            folder = seed_folder(checkpoint, seed)
+            model, tokenizer = load_model(folder), load_tokenizer(folder)
+            for found in _probe(work, model, tokenizer, chosen, seed):
+                rows.append({"seed": seed, "forgetting_task": name, "step": None, "variant": None} | found)
+            work.progress.advance()
+    write_rows(work.out / FILE, rows, _SCHEMA)
+    (work.out / SUMMARY).write_text(json.dumps({"model": entry.key, "label": entry.name, "seeds": seeds}) + "\n")
+    steps = [row for row in rows if row["probe"] == "relearning"]
+    last = max(row["step"] for row in steps)
+    return {
+        "model": entry.key,
+        "nll_before_relearning": _mean([row["nll"] for row in steps if row["step"] == 0]),
+        "nll_after_relearning": _mean([row["nll"] for row in steps if row["step"] == last]),
+    }
+
+
+def _probe(
+    work: Work,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    chosen: Sequence[dict[str, Any]],
+    seed: int,
+) -> Rows:
+    from lwf_assets.engine.quantization import quantize_weights
+    from lwf_assets.engine.relearning import relearning_curve
+    from lwf_assets.engine.samples import Sample
+
+    assert work.study.probe is not None
+    settings, budget = work.study.probe, work.study.model.token_budget
+    samples = [Sample(row["prompt_ids"], row["response_ids"]) for row in chosen]
+    for bits in settings.quantization:
+        with quantize_weights(model, bits):
+            yield {"probe": f"int{bits}", **_look(work, model, samples)}
+    for form in settings.prompt_forms:
+        yield {"probe": "format", "variant": form, **_look(work, model, _asked(work, model, tokenizer, chosen, form))}
+    curve = relearning_curve(
+        model,
+        samples,
+        steps=settings.relearning_steps,
+        learning_rate=settings.relearning_rate,
+        batch_size=settings.relearning_batch_size,
+        seed=seed,
+        token_budget=budget,
+    )  # last, for it changes the model
+    for step, nll in enumerate(curve):
+        yield {"probe": "relearning", "step": step, "nll": nll, "memorised": None}
+
+
+def _look(work: Work, model: PreTrainedModel, samples: Sequence[Sample]) -> dict[str, float]:
+    from lwf_assets.engine.loss import negative_log_likelihoods
+    from lwf_assets.engine.relearning import exact_memorisation
+
+    budget = work.study.model.token_budget
+    return {
+        "nll": _mean(negative_log_likelihoods(model, samples, token_budget=budget)),
+        "memorised": _mean(exact_memorisation(model, samples, token_budget=budget)),
+    }
+
+
+def _asked(
+    work: Work,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    chosen: Sequence[dict[str, Any]],
+    form: str,
+) -> list[Sample]:
+    """The same responses, after the same prompts in another form."""
+    from lwf_assets.engine.samples import Sample, encode_prompt
+
+    context = work.context(model)
+    asked = []
+    for row in chosen:
+        prompt_ids = encode_prompt(tokenizer, form.replace("{prompt}", row["prompt"]))
+        room = context.max_length - len(row["response_ids"])
+        if len(prompt_ids) > room:
+            raise LwfError(
+                f"probe.prompt_forms: {form!r} makes the prompt of {row['id']} {len(prompt_ids)} tokens long, and its "
+                f"response leaves room for {room}; give a shorter form"
+            )
+        asked.append(Sample(prompt_ids, row["response_ids"]))
+    return asked
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

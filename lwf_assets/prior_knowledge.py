@@ -1,0 +1,44 @@
+"""Knowledge that a model is taught before the study begins.
+
+What a real pre-trained model knows can only be guessed at. A study of negative transfer must know it, so it may teach
+its bases first: one what will be contradicted, another as much of the same form that will not.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from lwf_assets.tasks.task import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from lwf_assets.study_sections import PriorSettings
+    from lwf_assets.work import Work
+
+
+def teach(
+    work: Work, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prior: PriorSettings
+) -> dict[str, Any]:
+    """Fine-tune `model` in place on all rows of the prior's tasks; gives figures for people."""
+    from lwf_assets.engine.loss import negative_log_likelihoods
+    from lwf_assets.engine.samples import encode_sample
+    from lwf_assets.engine.training import fine_tune
+
+    context = work.context(model)
+    rows = [row for name, task in prior.tasks.items() for row in Task(name, task).learning_rows()[0]]
+    samples = [encode_sample(tokenizer, row.prompt, row.target, context=context, row_id=row.id) for row in rows]
+    folder = work.scratch / "prior"
+    fine_tune(
+        model,
+        samples,
+        prior.training,
+        seed=prior.seed,
+        folder=folder,
+        progress=work.progress,
+        label="Prior knowledge",
+    )
+    nll = negative_log_likelihoods(model, samples, token_budget=work.study.model.token_budget)
+    shutil.rmtree(folder, ignore_errors=True)
+    return {"prior_rows": len(rows), "prior_nll": sum(nll) / len(nll)}

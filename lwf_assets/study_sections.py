@@ -1,0 +1,275 @@
+"""The sections of a study file, as frozen and validated settings: one class per section, one sentence per key.
+
+Values that are ours and not the paper's are most of them: see docs/method.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from lwf_assets.tasks.settings import TaskSettings
+
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+LossReduction = Literal["mean", "sum"]
+
+
+class Settings(BaseModel):
+    """Base of every section: frozen, unknown keys refused, non-finite numbers refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HubModel(Settings):
+    """A model on the Hugging Face hub, at one revision."""
+
+    kind: Literal["hub"]
+    id: str = Field(min_length=1, description="Repository id, for example meta-llama/Llama-3.2-1B.")
+    revision: str = Field(
+        min_length=1, description="Commit hash: a branch name moves, and with it what was learned from."
+    )
+
+    @field_validator("id")
+    @classmethod
+    def _is_no_directory(cls, value: str) -> str:
+        # A directory is told apart by its contents, which a hub source would not look at.
+        if value.startswith(("/", "./", "../", "~")):
+            raise ValueError("a directory on this machine is given as {kind: directory, path: ..}")
+        return value
+
+
+class DirectoryModel(Settings):
+    """A model directory on this machine, as `save_pretrained` writes it."""
+
+    kind: Literal["directory"]
+    path: Path = Field(description="Directory with config.json, weights and tokenizer; relative to the study file.")
+
+
+class PackagedGgufModel(Settings):
+    """A GGUF file inside an installed Python package: no hub and no download at run time."""
+
+    kind: Literal["gguf_package"]
+    package: str = Field(min_length=1, description="Import name of the installed package.")
+    file: str = Field(min_length=1, description="Name of the GGUF file inside the package.")
+
+
+ModelSource = Annotated[HubModel | DirectoryModel | PackagedGgufModel, Field(discriminator="kind")]
+
+
+class ModelSettings(Settings):
+    """The pre-trained model that learns and forgets."""
+
+    source: ModelSource
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the stored weights.")
+    max_length: PositiveInt | None = Field(None, description="Context in tokens; null: what the model's config says.")
+    truncate_prompts: bool = Field(False, description="Cut a too long prompt from the left instead of refusing it.")
+    prior: str | None = Field(
+        None, description="Name of the knowledge, under `priors`, that the model is taught before the study begins."
+    )
+    token_budget: PositiveInt = Field(
+        2048,
+        description="Tokens in memory at once, padding included, where per-sample gradients or losses are taken; "
+        "changes nothing but memory and time.",
+    )
+
+
+class GenerationSettings(Settings):
+    """How the model writes down what it knows (D_self)."""
+
+    max_new_tokens: PositiveInt = Field(64, description="Longest response, in tokens.")
+    temperature: PositiveFloat = Field(1.0, description="1 samples the model's own distribution, as the method wants.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus; 1 keeps the whole distribution.")
+    samples_per_prompt: PositiveInt = Field(1, description="Responses drawn for each prompt.")
+    batch_size: PositiveInt = Field(16, description="Prompts per batch; part of the recipe, for it decides the draws.")
+    seed: NonNegativeInt = Field(0, description="Seed of the draws.")
+
+
+class TrainingSettings(Settings):
+    """The fine-tune on D_L: the same for the reference and for LWF, so that they differ in the forgetting alone."""
+
+    max_steps: PositiveInt | None = Field(None, description="Optimizer steps; give this or epochs.")
+    epochs: PositiveFloat | None = Field(None, description="Passes over D_L; give this or max_steps.")
+    batch_size: PositiveInt = Field(8, description="Samples per step and device.")
+    gradient_accumulation: PositiveInt = Field(1, description="Batches per optimizer step.")
+    learning_rate: PositiveFloat = Field(3e-5, lt=1, description="Peak learning rate of AdamW.")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="Learning-rate schedule.")
+    warmup_steps: NonNegativeInt = Field(0, description="Steps of linear warm-up.")
+    weight_decay: float = Field(0.0, ge=0, lt=1, description="AdamW's decoupled weight decay.")
+    max_gradient_norm: PositiveFloat = Field(1.0, description="Gradients are clipped to this norm.")
+    autocast: Literal["auto", "bfloat16", "off"] = Field(
+        "auto", description="Mixed precision; auto: bfloat16 where the device computes in it."
+    )
+    log_every: PositiveInt = Field(1, description="Steps between points of the loss curve.")
+    validate_every: PositiveInt | None = Field(
+        None, description="Steps between points of the validation curve, on the validation rows; null: no such curve."
+    )
+    checkpoint_every: PositiveInt = Field(200, description="Steps between checkpoints that a killed run resumes from.")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSettings:
+        if (self.max_steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of max_steps and epochs")
+        return self
+
+
+class ReferenceSettings(Settings):
+    """Which point stands for theta_L*, the learning task's optimum. The paper's way is not known; these are ours."""
+
+    optimum: Literal["end", "steps", "gradient_step"] = Field(
+        "end", description="End of the vanilla fine-tune, its state after `steps`, or one averaged gradient step."
+    )
+    steps: PositiveInt | None = Field(None, description="Optimizer steps, when optimum is steps.")
+
+    @model_validator(mode="after")
+    def _steps_when_asked(self) -> ReferenceSettings:
+        if (self.optimum == "steps") != (self.steps is not None):
+            raise ValueError("steps goes with `optimum: steps`, and only with it")
+        return self
+
+
+class FisherSettings(Settings):
+    """The diagonal Fisher information of D_L at theta_L*."""
+
+    samples: PositiveInt | None = Field(256, description="Rows of D_L to average over; null: all of them.")
+    loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
+    seed: NonNegativeInt = Field(0, description="Seed of the draw of rows.")
+
+
+class ConfidenceSettings(Settings):
+    """Forgetting confidence FC(x), and which part of D_self is forgotten (D_U)."""
+
+    alpha: PositiveFloat | None = Field(
+        None, description="Length of the gradient step to theta*(x); null: learning_rate."
+    )
+    loss_reduction: LossReduction = Field("mean", description="Loss of a sample: mean or sum over response tokens.")
+    selection_ratio: float | None = Field(None, gt=0, le=1, description="Share of D_self to forget; or give a count.")
+    selection_count: PositiveInt | None = Field(None, description="Number of samples to forget; or give a ratio.")
+    end: Literal["high", "low", "random"] = Field("high", description="Which end of the FC ranking is forgotten.")
+    seed: NonNegativeInt = Field(0, description="Seed of the ranking when end is random.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_by_default(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("selection_ratio") is None and values.get("selection_count") is None:
+            return {**values, "selection_ratio": 0.5}
+        return values
+
+    @model_validator(mode="after")
+    def _one_size(self) -> ConfidenceSettings:
+        if self.selection_ratio is not None and self.selection_count is not None:
+            raise ValueError("give selection_ratio or selection_count, not both")
+        return self
+
+
+class RetentionSettings(Settings):
+    """What holds on to the rest while D_U is unlearned (gradient difference): a loss on the part of D_self that was
+    scored but not chosen."""
+
+    kind: Literal["nll", "kl"] = Field(
+        "nll", description="NLL of the retained text, or KL divergence from the base model on it."
+    )
+    weight: PositiveFloat = Field(1.0, description="Weight of the retention loss beside the unlearning loss.")
+    batch_size: PositiveInt = Field(8, description="Retained samples per unlearning step.")
+
+
+class UnlearningSettings(Settings):
+    """The unlearning of D_U during the fine-tune."""
+
+    objective: Literal["ascent", "npo", "simnpo"] = Field(
+        "ascent", description="What an unlearning step climbs: the NLL itself, or the bounded losses NPO and SimNPO."
+    )
+    beta: PositiveFloat | None = Field(
+        None, description="Inverse temperature of NPO and SimNPO; null: 0.1 and 2.5, as in their papers."
+    )
+    gamma: float = Field(0.0, ge=0, description="Reward margin of SimNPO.")
+    retain: RetentionSettings | None = Field(
+        None, description="Gradient difference: a retention loss beside it; null: none."
+    )
+
+    interval: PositiveInt = Field(5, description="N_u: learning steps between two unlearning steps.")
+    forgetting_rate: PositiveFloat = Field(
+        1e-5, lt=1, description="Learning rate of the ascent's own optimizer; follows the learner's schedule."
+    )
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="The ascent's own optimizer.")
+    per_sample_cap: PositiveFloat = Field(
+        4.0, description="A sample whose NLL (nats per token) is at or above this is forgotten: it pushes nothing."
+    )
+    batch_size: PositiveInt = Field(8, description="Samples of D_U per unlearning step.")
+    max_gradient_norm: PositiveFloat = Field(1.0, description="The ascent's gradients are clipped to this norm.")
+    timing: Literal["periodic", "upfront", "random"] = Field(
+        "periodic", description="Every interval, all before learning, or the same number at random steps."
+    )
+
+
+class EvaluationSettings(Settings):
+    """How models are compared."""
+
+    batch_size: PositiveInt = Field(16, description="Items answered at once; does not change which are scored.")
+    response_examples: NonNegativeInt = Field(
+        6, description="Forgetting prompts answered by every model in the report."
+    )
+    primary_measure: Literal["accuracy", "target_nll", "learning_auc"] = Field(
+        "accuracy",
+        description="What the verdict is about: share of right answers, NLL of the test targets, or the area under the "
+        "learning curve (how fast was it learned?).",
+    )
+    learning_levels: tuple[PositiveFloat, ...] = Field(
+        (1.0, 0.5, 0.1), description="NLL levels, in nats per token: how many steps does it take to get there?"
+    )
+    least_seeds: int = Field(3, ge=2, description="With fewer seeds there is no verdict.")
+    known_conflicts: tuple[TaskName, ...] = Field(
+        (),
+        description="Forgetting tasks that are known to contradict the learning task; the report of a cell that mixes "
+        "them with others then says how well FC finds them.",
+    )
+    neutral_text: Path | None = Field(
+        None, description="JSONL file with `id` and `text`: text that no fine-tune should make less likely (utility)."
+    )
+    untouched_tasks: dict[TaskName, TaskSettings] = Field(
+        default_factory=dict, description="Tasks that are neither learned nor forgotten, scored for utility, by name."
+    )
+
+
+class ProbeSettings(Settings):
+    """Whether what was forgotten is gone or only hidden."""
+
+    models: tuple[str, ...] = Field(
+        ("reference", "lwf"), min_length=1, description="Which models are probed: reference, lwf, or names of arms."
+    )
+    relearning_steps: PositiveInt = Field(8, description="AdamW steps on the forgotten samples.")
+    relearning_rate: PositiveFloat = Field(1e-5, lt=1, description="Their constant learning rate.")
+    relearning_batch_size: PositiveInt = Field(8, description="Their samples per step.")
+    quantization: tuple[Literal[8, 4], ...] = Field((8, 4), description="Bits of the weights, looked at again.")
+    prompt_forms: tuple[str, ...] = Field(
+        ("{prompt}\n", "Please answer.\n{prompt}"),
+        description="Changed prompts: `{prompt}` stands for the one that was unlearned.",
+    )
+
+    @field_validator("prompt_forms")
+    @classmethod
+    def _shows_the_prompt(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if odd := [form for form in value if "{prompt}" not in form]:
+            raise ValueError(f"{odd[0]!r} does not show the prompt; write {{prompt}}")
+        return value
+
+
+class PriorSettings(Settings):
+    """Knowledge that a model is given before the study begins: a fine-tune of the pre-trained model on some tasks.
+
+    For studies of negative transfer, in which it must be known what the model knows.
+    """
+
+    tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is taught, by name.")
+    training: TrainingSettings = Field(description="How it is taught.")
+    seed: NonNegativeInt = Field(0, description="Seed of the order of the rows.")
