@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from lwf_assets.reports.cell_report import notes
-from lwf_assets.reports.report import Difference, Interval
+import pytest
+
+from lwf_assets.reports.cell_report import saturation, unreached
+from lwf_assets.reports.report import ArmEffect, Interval, ModelFigures
 
 
-def test_an_interval_without_width_is_explained() -> None:
-    (note,) = notes(Difference("accuracy", Interval(0.0, 0.0, 0.0), items=60, seeds=1))
-    assert "all 60 items" in note
-    assert "5.0%" in note
+def _models(accuracy: float, *measures: str) -> list[ModelFigures]:
+    known = {"accuracy": Interval(accuracy, accuracy, accuracy)} | dict.fromkeys(measures, Interval(9.0, 9.0, 9.0))
+    return [ModelFigures(model, [0], known) for model in ("base", "reference", "lwf")]
 
 
-def test_an_interval_around_zero_needs_no_note() -> None:
-    assert notes(Difference("accuracy", Interval(0.0, -0.1, 0.1), items=60, seeds=1)) == []
+@pytest.mark.parametrize(("accuracy", "said"), [(0.99, True), (0.005, True), (0.97, False), (0.5, False)])
+def test_a_saturated_accuracy_is_told_of(accuracy: float, said: bool) -> None:
+    notes = saturation(_models(accuracy), "accuracy")
+
+    assert bool(notes) is said
+    assert all("evaluation.primary_measure" in note for note in notes)
+
+
+def test_another_primary_measure_cannot_be_saturated() -> None:
+    assert saturation(_models(1.0), "target_nll") == []
+
+
+def test_levels_that_not_every_seed_reached_are_named() -> None:
+    effect = ArmEffect("lwf", "steps_to_nll_1", 9, 9, Interval(0, 0, 0), 1, 1, 1, "", "", 3, 0)
+    models = _models(0.5, "steps_to_nll_1", "steps_to_nll_0.1")
+
+    (note,) = unreached(models, [effect])
+    assert "NLL 0.1," in note
+    assert unreached(_models(0.5, "steps_to_nll_1"), [effect]) == []

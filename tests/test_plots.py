@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lwf_assets.reports import plots
+from lwf_assets.reports import confidence_plots, curve_plots, fisher_plot, forest_plot, sample_plots
+from lwf_assets.reports.confidence_plots import _bin_edges
 from lwf_assets.reports.figure_formats import to_png, to_svg
-from lwf_assets.reports.plots import _bin_edges
-from lwf_assets.reports.report import Curve, CurvePoint, ForgottenSample, Interval, ModelFigures
+from lwf_assets.reports.report import ArmEffect, Curve, CurvePoint, ForgottenSample, Interval
+from lwf_assets.reports.sparkline import sparkline
 
 NAN = math.nan
 
@@ -45,13 +46,13 @@ def _bold_lines(figure: Figure) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def test_bold_curve_is_the_mean_over_seeds_without_nan() -> None:
-    figure = plots.loss_curves([_curve("lwf", [3.0, 2.0, NAN], 0), _curve("lwf", [1.0, 4.0, 7.0], 1)])
+    figure = curve_plots.loss_curves([_curve("lwf", [3.0, 2.0, NAN], 0), _curve("lwf", [1.0, 4.0, 7.0], 1)])
 
     assert _bold_lines(figure) == {"LWF": ([1, 2, 3], [2.0, 3.0, 7.0])}
 
 
 def test_bold_curve_is_smoothed_when_it_is_long() -> None:
-    figure = plots.loss_curves([_curve("reference", [1.0, -1.0] * 50)])
+    figure = curve_plots.loss_curves([_curve("reference", [1.0, -1.0] * 50)])
 
     _, values = _bold_lines(figure)["reference"]
     assert len(values) == 100
@@ -59,18 +60,18 @@ def test_bold_curve_is_smoothed_when_it_is_long() -> None:
 
 
 def test_a_loss_curve_of_another_name_is_drawn_under_that_name() -> None:
-    assert "learning loss" in _bold_lines(plots.loss_curves([_curve("learning loss", [2.0, 1.0])]))
+    assert "learning loss" in _bold_lines(curve_plots.loss_curves([_curve("learning loss", [2.0, 1.0])]))
 
 
 def test_unlearning_curves_draw_before_and_after() -> None:
-    figure = plots.unlearning_curves([_curve("before", [1.0, 2.0]), _curve("after", [1.5, 2.5])])
+    figure = curve_plots.unlearning_curves([_curve("before", [1.0, 2.0]), _curve("after", [1.5, 2.5])])
 
     assert set(_bold_lines(figure)) == {"before the update", "when next looked at"}
 
 
 def test_histogram_counts_every_finite_sample_once() -> None:
     confidence = [0.1 * index for index in range(20)] + [NAN]
-    figure = plots.confidence_histogram(confidence, [value > 1 for value in confidence], 1.0)
+    figure = confidence_plots.confidence_histogram(confidence, [value > 1 for value in confidence], 1.0)
 
     (axes,) = figure.axes
     assert sum(patch.get_height() for patch in axes.patches if isinstance(patch, Rectangle)) == 20
@@ -92,7 +93,7 @@ def test_bins_hold_all_values_and_part_at_the_threshold(values: list[float], thr
 def test_histogram_takes_the_shared_constant_off() -> None:
     constant = 0.0023457
     confidence = [constant + 1e-7 * index for index in range(10)]
-    figure = plots.confidence_histogram(confidence, [True] * 10, constant=constant)
+    figure = confidence_plots.confidence_histogram(confidence, [True] * 10, constant=constant)
 
     (axes,) = figure.axes
     assert "constant" in axes.get_xlabel()
@@ -101,7 +102,7 @@ def test_histogram_takes_the_shared_constant_off() -> None:
 
 
 def test_scatter_keeps_the_chosen_apart() -> None:
-    figure = plots.terms_scatter([1e-7, 2e-7, NAN], [3e-7, 4e-7, 1e-7], [True, False, False])
+    figure = confidence_plots.terms_scatter([1e-7, 2e-7, NAN], [3e-7, 4e-7, 1e-7], [True, False, False])
 
     (axes,) = figure.axes
     assert [len(points.get_offsets()) for points in axes.collections] == [1, 1]  # type: ignore[arg-type]
@@ -109,11 +110,11 @@ def test_scatter_keeps_the_chosen_apart() -> None:
 
 def test_nll_panels_show_the_mean_and_at_most_so_many_lines() -> None:
     samples = [_sample(index, selected=index % 10 != 0, nll=1.0) for index in range(1000)]
-    chosen, kept = plots.nll_before_after(samples).axes
+    chosen, kept = sample_plots.nll_before_after(samples).axes
 
     assert "(900)" in chosen.get_title()
     assert "(100)" in kept.get_title()
-    assert len(chosen.get_lines()) <= plots.SAMPLES_DRAWN + 1
+    assert len(chosen.get_lines()) <= sample_plots.SAMPLES_DRAWN + 1
     (mean,) = [line for line in chosen.get_lines() if line.get_label() == "mean"]
     assert np.asarray(mean.get_ydata()) == pytest.approx([1.0, 1.1, 2.0])
 
@@ -122,40 +123,106 @@ def test_fisher_has_a_line_per_kind_and_drops_what_a_log_scale_cannot_show() -> 
     means = {f"model.layers.{layer}.mlp.up_proj.weight": 10.0**-layer for layer in range(3)}
     means |= {"model.layers.0.input_layernorm.weight": 0.0, "model.embed_tokens.weight": 1e-6, "lm_head.weight": NAN}
 
-    lines = _bold_lines(plots.fisher_by_layer(means))
+    lines = _bold_lines(fisher_plot.fisher_by_layer(means))
 
     assert lines == {"mlp.up_proj": ([0, 1, 2], [1.0, 0.1, 0.01]), "embed_tokens": ([-1], [1e-6])}
 
 
-def test_comparison_draws_a_mean_that_has_no_interval() -> None:
-    models = [
-        ModelFigures("base", [], {"accuracy": Interval(0.25, NAN, NAN)}),
-        ModelFigures("reference", [0], {"accuracy": Interval(0.5, 0.4, 0.6)}),
-        ModelFigures("lwf", [0], {"accuracy": Interval(NAN, NAN, NAN)}),
-    ]
-    (axes,) = plots.model_comparison(models, "accuracy").axes
+def _effect(model: str, difference: Interval, verdict: str, measure: str = "accuracy") -> ArmEffect:
+    return ArmEffect(model, measure, 0.5, 0.4, difference, 0.1, NAN, 0.1, verdict, "", 3, 10)
 
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["base", "reference"]
-    assert [text.get_text() for text in axes.texts] == ["0.25", "0.50"]
+
+def test_forest_draws_every_known_effect_and_fills_those_that_the_verdict_is_sure_of() -> None:
+    effects = [
+        _effect("lwf", Interval(0.1, 0.05, 0.15), "helps"),
+        _effect("bss", Interval(0.1, NAN, NAN), "too few seeds to say"),
+        _effect("npo", Interval(NAN, NAN, NAN), "too few seeds to say"),
+        _effect("npo", Interval(9, 8, 10), "helps", measure="target_nll"),
+    ]
+    (axes,) = forest_plot.effects_forest(effects, "accuracy", {"lwf": "LWF"}).axes
+
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["LWF", "bss"]
+    points = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert [line.get_markerfacecolor() == "none" for line in points] == [False, True]
+    intervals = [np.asarray(line.get_xdata()).tolist() for line in axes.get_lines() if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
+    assert [0.05, 0.15] in intervals
+    assert "higher is better" in axes.get_xlabel()
+
+
+def test_several_seeds_are_a_band_from_the_lowest_to_the_highest() -> None:
+    (axes,) = curve_plots.loss_curves([_curve("lwf", [3.0, 2.0], 0), _curve("lwf", [1.0, 4.0], 1)]).axes
+
+    (band,) = axes.collections
+    (path,) = band.get_paths()
+    vertices = {(float(x), float(y)) for x, y in np.asarray(path.vertices)}
+    assert {(1.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.0, 4.0)} <= vertices
+    assert not curve_plots.loss_curves([_curve("lwf", [3.0, 2.0])]).axes[0].collections
+
+
+def test_each_arm_has_a_panel_of_its_own_beside_the_reference() -> None:
+    curves = [_curve(label, [2.0, 1.0]) for label in ("reference", "lwf", "a", "b", "c", "d")]
+    figure = curve_plots.arm_panels(curves, dict.fromkeys("abcd", "arm"), what="loss")
+
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(shown) == 4
+    assert all(len(axes.get_lines()) == 2 for axes in shown)
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
+    steps, _ = _bold_lines(curve_plots.loss_curves([_curve("lwf", [1.0] * 5000)]))["LWF"]
+
+    assert len(steps) <= curve_plots.POINTS_DRAWN
+    assert (steps[0], steps[-1]) == (1, 5000)
+
+
+def test_a_name_is_drawn_as_text_and_not_as_mathematics() -> None:
+    svg = to_svg(curve_plots.loss_curves([_curve("$\\frac{\x00", [1.0, 2.0])]))
+
+    assert "$\\frac{\N{REPLACEMENT CHARACTER}" in _svg_text(svg)
+
+
+def test_a_sparkline_marks_the_steps_that_pushed() -> None:
+    history = [CurvePoint(0, 1.0), CurvePoint(5, 2.0), CurvePoint(10, 3.0)]
+    root = ElementTree.fromstring(sparkline(history, {5}, steps=(0, 10), nll=(1.0, 3.0)))
+
+    line, dot = root
+    assert line.attrib["points"] == "3.0,23.0 48.0,13.0 93.0,3.0"
+    assert (dot.attrib["cx"], dot.attrib["cy"]) == ("48.0", "13.0")
+    assert root.attrib["aria-label"] == "NLL from 1.00 to 3.00"
+    assert sparkline(history[:1], set(), steps=(0, 10), nll=(1.0, 3.0)) == ""
+    assert "nan" not in sparkline([*history, CurvePoint(12, NAN)], set(), steps=(0, 0), nll=(1.0, 1.0))
+
+
+def test_terms_are_drawn_over_one_scale() -> None:
+    left, right = confidence_plots.terms_histogram([1e-7] * 3, [3e-9] * 3, [True, False, True]).axes
+
+    assert "10⁻⁷" in left.get_xlabel()
+    assert "10⁻⁷" in right.get_xlabel()
+    assert sum(patch.get_height() for patch in left.patches if isinstance(patch, Rectangle)) == 3
 
 
 ODD_FIGURES = {
-    "no curve": lambda: plots.loss_curves([]),
-    "one point": lambda: plots.loss_curves([_curve("lwf", [1.0])]),
-    "constant curve": lambda: plots.unlearning_curves([_curve("before", [2.0] * 5)]),
-    "only NaN": lambda: plots.unlearning_curves([_curve("before", [NAN])]),
-    "no sample": lambda: plots.confidence_histogram([], []),
-    "one sample": lambda: plots.confidence_histogram([0.3], [True], 0.3),
-    "equal samples": lambda: plots.confidence_histogram([1e-9] * 7, [True] * 7, constant=1e-9),
-    "one ulp apart": lambda: plots.confidence_histogram([0.0023, math.nextafter(0.0023, 1)], [True, False]),
-    "one scatter point": lambda: plots.terms_scatter([0.0], [0.0], [True]),
-    "no scatter point": lambda: plots.terms_scatter([NAN], [1.0], [True]),
-    "none kept": lambda: plots.nll_before_after([_sample(0, selected=True, nll=1.0)]),
-    "nothing scored": lambda: plots.nll_before_after([]),
-    "no layer": lambda: plots.fisher_by_layer({"weight": 1.0}),
-    "no Fisher": lambda: plots.fisher_by_layer({"model.layers.0.mlp.weight": 0.0}),
-    "one model": lambda: plots.model_comparison([ModelFigures("lwf", [], {"a_b": Interval(1, 1, 1)})], "a_b"),
-    "no model": lambda: plots.model_comparison([], "accuracy"),
+    "no curve": lambda: curve_plots.loss_curves([]),
+    "one point": lambda: curve_plots.loss_curves([_curve("lwf", [1.0])]),
+    "constant curve": lambda: curve_plots.unlearning_curves([_curve("before", [2.0] * 5)]),
+    "only NaN": lambda: curve_plots.unlearning_curves([_curve("before", [NAN])]),
+    "no sample": lambda: confidence_plots.confidence_histogram([], []),
+    "one sample": lambda: confidence_plots.confidence_histogram([0.3], [True], 0.3),
+    "equal samples": lambda: confidence_plots.confidence_histogram([1e-9] * 7, [True] * 7, constant=1e-9),
+    "one ulp apart": lambda: confidence_plots.confidence_histogram([0.0023, math.nextafter(0.0023, 1)], [True, False]),
+    "one scatter point": lambda: confidence_plots.terms_scatter([0.0], [0.0], [True]),
+    "no scatter point": lambda: confidence_plots.terms_scatter([NAN], [1.0], [True]),
+    "none kept": lambda: sample_plots.nll_before_after([_sample(0, selected=True, nll=1.0)]),
+    "nothing scored": lambda: sample_plots.nll_before_after([]),
+    "no layer": lambda: fisher_plot.fisher_by_layer({"weight": 1.0}),
+    "no Fisher": lambda: fisher_plot.fisher_by_layer({"model.layers.0.mlp.weight": 0.0}),
+    "no effect": lambda: forest_plot.effects_forest([], "accuracy", {}),
+    "no width": lambda: forest_plot.effects_forest([_effect("lwf", Interval(0, 0, 0), "")], "accuracy", {}),
+    "no arm": lambda: curve_plots.arm_panels([], {}, what="loss"),
+    "arm without a curve": lambda: curve_plots.arm_panels([], {"a": "b"}, what="loss"),
+    "no relearning": lambda: curve_plots.relearning_curves([], {}),
+    "no terms": lambda: confidence_plots.terms_histogram([NAN], [NAN], [True]),
+    "nothing to hold FC against": lambda: confidence_plots.confidence_against([], [], [], "tokens"),
 }
 
 
@@ -169,11 +236,11 @@ def test_odd_data_still_make_a_figure(name: str) -> None:
 
 
 def test_an_empty_plot_says_so() -> None:
-    assert "no values" in _svg_text(to_svg(plots.loss_curves([])))
+    assert "no values" in _svg_text(to_svg(curve_plots.loss_curves([])))
 
 
 def _any_figure() -> Figure:
-    return plots.unlearning_curves([_curve("before", [1.0, 2.0, 3.0]), _curve("after", [2.0, 3.0, 4.0])])
+    return curve_plots.unlearning_curves([_curve("before", [1.0, 2.0, 3.0]), _curve("after", [2.0, 3.0, 4.0])])
 
 
 def test_svg_is_one_element_with_text_and_no_fixed_size() -> None:
@@ -206,15 +273,15 @@ def test_different_figures_share_no_id_even_without_a_prefix() -> None:
     def ids(svg: str) -> set[str]:
         return {element.attrib["id"] for element in ElementTree.fromstring(svg).iter() if "id" in element.attrib}
 
-    first = to_svg(plots.loss_curves([_curve("lwf", [1.0, 2.0])]))
-    second = to_svg(plots.loss_curves([_curve("lwf", [1.0, 2.1])]))
+    first = to_svg(curve_plots.loss_curves([_curve("lwf", [1.0, 2.0])]))
+    second = to_svg(curve_plots.loss_curves([_curve("lwf", [1.0, 2.1])]))
 
     assert ids(first)
     assert not ids(first) & ids(second)
 
 
 def test_svg_colours_can_follow_the_page() -> None:
-    svg = to_svg(plots.loss_curves([_curve("lwf", [1.0, 2.0])]))
+    svg = to_svg(curve_plots.loss_curves([_curve("lwf", [1.0, 2.0])]))
 
     assert "var(--plot-lwf, #d55e00)" in svg
     assert "var(--plot-ink, " in svg

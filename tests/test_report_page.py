@@ -13,24 +13,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lwf_assets.reports.leaderboard_page import leaderboard_page
+from lwf_assets.reports.numbers import bounds, common_exponent, decimals, fixed, probability, unit_of
+from lwf_assets.reports.page import CHOSEN_SHOWN, cell_page
 from lwf_assets.reports.report import (
+    ArmEffect,
+    ArmRow,
     CellReport,
     Curve,
     CurvePoint,
-    Difference,
     Example,
     ForgottenSample,
     Interval,
     LeaderboardRow,
     ModelFigures,
+    ProbeOutcome,
+    RankingQuality,
     Source,
+    SourceShare,
 )
-from lwf_assets.reports.numbers import bounds, common_exponent, decimals, fixed, unit_of
-from lwf_assets.reports.page import cell_page, leaderboard_page
-from lwf_assets.reports.wording import caution, difference_grade, leaderboard_outcome, outcome, sources_of_confidence
+from lwf_assets.reports.wording import (
+    caution,
+    conflicts_found,
+    leaderboard_outcome,
+    multiplicity,
+    outcome,
+    relearned,
+    sources_of_confidence,
+)
 
 NAN = math.nan
 UNKNOWN = Interval(NAN, NAN, NAN)
+NO_EFFECT = Interval(0.02, -0.06, 0.1)
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 HOSTILE = "<script>alert(1)</script></pre></details><img src=x onerror=alert(2)> & \"quoted\" 'single'"
 
@@ -68,33 +82,69 @@ class _Page(HTMLParser):
 
 
 def _sample(index: int, *, selected: bool = True, response: str = "A cap.") -> ForgottenSample:
+    history = (CurvePoint(2, 1.5), CurvePoint(6, 1.9), CurvePoint(9, 2.5))
     linear, quadratic = 1e-3 * (index - 3), 60.0 + index
     confidence = 2.3e-3 - 3e-5 * linear + 9e-10 * quadratic
     nll = {"base": 1.5, "reference": 1.75, "lwf": 2.5}
     return ForgottenSample(
-        f"dental-{index:04d}", f"What is {index}?", response, confidence, linear, quadratic, 12, selected, nll, 2
+        f"dental-{index:04d}",
+        f"What is {index}?",
+        response,
+        confidence,
+        linear,
+        quadratic,
+        12,
+        selected,
+        nll,
+        2,
+        source_task="old" if index < 5 else "new",
+        steps_unlearned=(2, 6),
+        history=history if selected else (),
     )
 
 
-def _models(reference: Interval, lwf: Interval, measure: str = "accuracy") -> list[ModelFigures]:
+def _effect(
+    difference: Interval,
+    verdict: str,
+    *,
+    model: str = "lwf",
+    measure: str = "accuracy",
+    seeds: int = 3,
+    items: int = 128,
+) -> ArmEffect:
+    return ArmEffect(model, measure, 0.48, 0.46, difference, 0.6, NAN, 0.11, verdict, "The reason.", seeds, items)
+
+
+def _models(measure: str = "accuracy") -> list[ModelFigures]:
+    levels = {
+        "base": Interval(0.08, 0.03, 0.13),
+        "reference": Interval(0.46, 0.38, 0.54),
+        "lwf": Interval(0.48, 0.4, 0.56),
+        "npo": Interval(0.5, 0.4, 0.6),
+    }
     return [
-        ModelFigures("base", [], {measure: Interval(0.08, 0.03, 0.13), "forgotten_nll": Interval(1.5, 1.4, 1.6)}),
-        ModelFigures("reference", [0, 1], {measure: reference, "forgotten_nll": Interval(1.75, 1.6, 1.9)}),
-        ModelFigures("lwf", [0, 1], {measure: lwf, "forgotten_nll": Interval(2.5, 2.3, 2.7)}),
+        ModelFigures(name, [] if name == "base" else [0, 1, 2], {measure: level, "relative_distance": level}, name)
+        for name, level in levels.items()
     ]
 
 
 def _report() -> CellReport:
     steps = [CurvePoint(step, 3 / step) for step in range(1, 12)]
+    labels = ("reference", "lwf", "npo")
     return CellReport(
         study="quickstart",
         learning_task="chain_sum",
         forgetting_task="dental",
         alpha=3e-5,
         primary_measure="accuracy",
-        models=_models(Interval(0.46, 0.38, 0.54), Interval(0.48, 0.4, 0.56)),
-        difference=Difference("accuracy", Interval(0.02, -0.06, 0.1), items=128, seeds=2),
-        learning_curves=[Curve("reference", 0, steps), Curve("lwf", 0, steps)],
+        models=_models(),
+        effects=[
+            _effect(NO_EFFECT, "no detectable effect"),
+            _effect(Interval(0.1, 0.05, 0.15), "helps", model="npo"),
+            _effect(Interval(0.4, 0.3, 0.5), "higher", measure="relative_distance", items=0),
+        ],
+        learning_curves=[Curve(label, seed, steps) for label in labels for seed in (0, 1)],
+        validation_curves=[Curve(label, 0, steps) for label in labels],
         unlearning_curves=[Curve("before", 0, steps), Curve("after", 0, steps)],
         samples=[_sample(index, selected=index < 4) for index in range(8)],
         examples=[Example("What is a crown?", {"base": "A cap.", "reference": "Gold.", "lwf": ""})],
@@ -104,7 +154,25 @@ def _report() -> CellReport:
         nll_correlation=None,
         notes=["The prompts are this project's own."],
         made_from=[Source("base_model", None, "abc123"), Source("scored_forget_set", "dental|chain_sum", "def456")],
+        sources=[SourceShare("old", 5, 3, True), SourceShare("new", 3, 1, False)],
+        rankings=[
+            RankingQuality("FC", Interval(0.9, 0.8, 1.0), Interval(0.8, 0.7, 0.9), Interval(0.7, 0.6, 0.8)),
+            RankingQuality("gradient norm", Interval(0.5, 0.4, 0.6), Interval(0.5, 0.4, 0.6), Interval(0.5, 0.4, 0.6)),
+            RankingQuality("random", Interval(0.6, NAN, NAN), Interval(0.6, NAN, NAN), Interval(0.5, NAN, NAN)),
+        ],
+        relearning=_relearning(2.5, 1.5, 1.75),
+        probes=[
+            ProbeOutcome("lwf", "as trained", "", 2.5, 0.3),
+            ProbeOutcome("reference", "as trained", "", 1.75, 0.6),
+            ProbeOutcome("lwf", "int4", "", 2.25, 0.4),
+            ProbeOutcome("lwf", "format", "Please, {prompt}", 2.4, 0.35),
+        ],
     )
+
+
+def _relearning(lwf: float, lwf_after: float, reference: float) -> list[Curve]:
+    points = {"lwf": (lwf, lwf_after), "reference": (reference, 1.0)}
+    return [Curve(model, 0, [CurvePoint(0, first), CurvePoint(8, last)]) for model, (first, last) in points.items()]
 
 
 @cache
@@ -112,45 +180,77 @@ def _plain_page() -> str:
     return cell_page(_report())
 
 
-def _with_difference(interval: Interval, measure: str = "accuracy") -> CellReport:
-    return replace(
-        _report(),
-        primary_measure=measure,
-        models=_models(Interval(0.46, 0.38, 0.54), Interval(0.48, 0.4, 0.56), measure),
-        difference=Difference(measure, interval, items=128, seeds=2),
+def _with_effect(effect: ArmEffect) -> CellReport:
+    return replace(_report(), primary_measure=effect.measure, models=_models(effect.measure), effects=[effect])
+
+
+def _row(
+    difference: Interval,
+    verdict: str = "no detectable effect",
+    learning: str = "gsm8k",
+    forgetting: str = "dental",
+    seeds: int = 3,
+) -> LeaderboardRow:
+    level = Interval(0.5, 0.4, 0.6)
+    return LeaderboardRow(
+        learning, forgetting, "accuracy", level, level, level, difference, verdict, NAN, 0.05, 128, seeds
     )
 
 
-def _row(difference: Interval, learning: str = "gsm8k", forgetting: str = "dental", seeds: int = 1) -> LeaderboardRow:
-    level = Interval(0.5, 0.4, 0.6)
-    return LeaderboardRow(learning, forgetting, "accuracy", level, level, level, difference, 128, seeds)
-
-
-def test_outcome_without_a_clear_effect() -> None:
+def test_outcome_says_the_verdict_the_numbers_and_what_could_have_been_seen() -> None:
     assert outcome(_report()) == (
-        "LWF 0.48, reference 0.46: difference +0.02 (95 % interval -0.06 to +0.10): "
-        "the interval includes zero, so this run shows no clear effect."
+        "No detectable effect of forgetting. Accuracy: LWF 0.48, reference 0.46, difference +0.02 (95 % interval -0.06 "
+        "to +0.10, p 0.6). A true difference of 0.11 or more would have been found four times out of five."
     )
 
 
 @pytest.mark.parametrize(
-    ("interval", "measure", "end"),
+    ("verdict", "difference", "begin"),
     [
-        (Interval(0.05, 0.01, 0.09), "accuracy", "above zero, so in this run LWF did better than the reference."),
-        (Interval(-0.05, -0.09, -0.01), "accuracy", "below zero, so in this run LWF did worse than the reference."),
-        (Interval(0.05, 0.01, 0.09), "target_nll", "above zero, so in this run LWF did worse than the reference."),
-        (Interval(-0.05, -0.09, -0.01), "invalid", "below zero, so in this run LWF did better than the reference."),
-        (Interval(0.0, 0.0, 0.0), "accuracy", "includes zero, so this run shows no clear effect."),
-        (Interval(0.05, 0.0, 0.1), "accuracy", "includes zero, so this run shows no clear effect."),
-        (Interval(0.02, NAN, NAN), "accuracy", "so this run does not say whether forgetting had an effect."),
-        (UNKNOWN, "accuracy", "so this run says nothing about the effect of forgetting."),
+        ("helps", Interval(0.05, 0.01, 0.09), "Forgetting helps. Accuracy: LWF"),
+        ("hurts", Interval(-0.05, -0.09, -0.01), "Forgetting hurts. Accuracy: LWF"),
+        ("too few seeds to say", Interval(0.05, 0.01, 0.09), "Too few seeds to say (3 trained). Accuracy: LWF"),
+        ("too few seeds to say", UNKNOWN, "Too few seeds to say (3 trained). Accuracy: LWF"),
+        ("too few seeds to say", Interval(0.1, 0.1, 0.1), "No verdict: the difference is the same everywhere"),
     ],
 )
-def test_outcome_follows_the_interval(interval: Interval, measure: str, end: str) -> None:
-    sentence = outcome(_with_difference(interval, measure))
+def test_outcome_begins_with_the_verdict(verdict: str, difference: Interval, begin: str) -> None:
+    sentence = outcome(_with_effect(_effect(difference, verdict)))
 
-    assert sentence.endswith(end)
+    assert sentence.startswith(begin)
     assert "nan" not in sentence
+    assert "four times out of five" not in sentence
+
+
+def test_outcome_of_two_that_did_alike_does_not_call_the_effect_zero() -> None:
+    effect = replace(_effect(Interval(0.0, 0.0, 0.0), "no detectable effect"), minimum_detectable=NAN)
+
+    assert outcome(_with_effect(effect)).endswith(
+        "The two did alike on all 128 items, so how small a difference would show is not known."
+    )
+
+
+def test_outcome_has_holms_p_where_it_is_another() -> None:
+    effect = replace(_effect(Interval(0.05, 0.01, 0.09), "no detectable effect"), p_value=0.02, adjusted_p=0.16)
+
+    assert "p 0.02, after Holm's adjustment 0.16)" in outcome(_with_effect(effect))
+
+
+def test_a_cell_whose_primary_measure_is_missing_says_so() -> None:
+    report = replace(_report(), effects=[])
+
+    assert outcome(report).startswith("Not measured: Accuracy")
+    assert outcome(report) in _Page(cell_page(report)).text
+
+
+def test_probabilities_are_never_written_as_zero() -> None:
+    assert [probability(value) for value in (0.0, 0.0004, 0.0123, 1.0, NAN)] == [
+        "< 0.001",
+        "< 0.001",
+        "0.012",
+        "1",
+        "n/a",
+    ]
 
 
 def test_an_interval_just_above_zero_is_not_written_as_if_it_held_zero() -> None:
@@ -159,11 +259,11 @@ def test_an_interval_just_above_zero_is_not_written_as_if_it_held_zero() -> None
 
 @given(st.floats(-1, 1), st.floats(1e-5, 0.5))
 @settings(max_examples=200, deadline=None)
-def test_written_bounds_agree_with_the_grade(mean: float, half: float) -> None:
+def test_written_bounds_lie_on_the_same_side_of_zero_as_the_interval(mean: float, half: float) -> None:
     interval = Interval(mean, mean - half, mean + half)
     low, high = (float(part) for part in bounds(interval, signed=True).split(" to "))
 
-    if difference_grade(interval, "accuracy") == "unclear":
+    if interval.low <= 0 <= interval.high:
         assert low <= 0 <= high
     elif min(abs(interval.low), abs(interval.high)) > 1e-6:
         assert low * high > 0
@@ -190,7 +290,8 @@ def test_one_seed_is_a_caution_and_several_are_named() -> None:
     assert "the 3 seeds" in three
     assert mixed is not None
     assert "cell's seeds" in mixed
-    assert one in _Page(cell_page(replace(_report(), difference=replace(_report().difference, seeds=1)))).text
+    single = _effect(NO_EFFECT, "too few seeds to say", seeds=1)
+    assert one in _Page(cell_page(_with_effect(single))).text
 
 
 def test_the_page_is_well_formed_and_holds_every_sample_and_source() -> None:
@@ -207,7 +308,9 @@ def test_the_page_is_well_formed_and_holds_every_sample_and_source() -> None:
     ids = page.attributes("id")
     assert len(set(ids)) == len(ids)
     assert all(link[1:] in ids for link in page.attributes("href") + page.attributes("xlink:href"))
-    assert [tag for tag, _ in page.tags].count("svg") == 6
+    drawn = [attrs.get("class") for tag, attrs in page.tags if tag == "svg"]
+    assert drawn.count("spark") == 4
+    assert len(drawn) - drawn.count("spark") == 12
 
 
 def test_model_text_cannot_become_markup() -> None:
@@ -220,6 +323,13 @@ def test_model_text_cannot_become_markup() -> None:
         samples=[replace(_sample(0, response=HOSTILE), id=HOSTILE, prompt=HOSTILE), _sample(1, selected=False)],
         examples=[Example(HOSTILE, {"base": HOSTILE, "reference": HOSTILE, "lwf": HOSTILE})],
         notes=[HOSTILE],
+        models=[*_models(), ModelFigures("$\\frac{", [0], {}, HOSTILE, HOSTILE)],
+        effects=[*report.effects, _effect(NO_EFFECT, "helps", model="$\\frac{")],
+        sources=[SourceShare(HOSTILE, 1, 1, True), SourceShare("$x", 1, 0, False)],
+        probes=[ProbeOutcome(HOSTILE, "format", HOSTILE, 1.0, 0.5)],
+        learning_curves=[Curve("$\\frac{", 0, [CurvePoint(1, 1.0)])],
+        validation_curves=[],
+        relearning=[Curve("\x00$\\frac{", 0, [CurvePoint(1, 1.0), CurvePoint(2, 1.0)])],
         made_from=[Source(HOSTILE, HOSTILE, HOSTILE)],
     )
     page = cell_page(hostile)
@@ -229,7 +339,8 @@ def test_model_text_cannot_become_markup() -> None:
     assert not {"script", "img", "iframe", "object", "link"} & {tag for tag, _ in parsed.tags}
     assert not any(name.startswith("on") for _, attrs in parsed.tags for name in attrs)
     rows = [replace(_row(UNKNOWN), learning_task=HOSTILE, forgetting_task=HOSTILE, primary_measure=HOSTILE)]
-    assert "<script" not in leaderboard_page(HOSTILE, rows)
+    arms = [ArmRow(HOSTILE, HOSTILE, HOSTILE, _effect(UNKNOWN, HOSTILE, model=name)) for name in ("lwf", HOSTILE)]
+    assert "<script" not in leaderboard_page(HOSTILE, rows, arms)
 
 
 def test_text_that_html_cannot_hold_is_made_visible() -> None:
@@ -276,7 +387,7 @@ def test_the_warning_is_seen_on_the_page_and_only_when_it_holds() -> None:
 
 def test_the_terms_add_up_in_the_table() -> None:
     sample = _sample(1)
-    report = replace(_report(), samples=[sample])
+    report = replace(_report(), samples=[sample], sources=[])
     row = re.search(
         r"dental-0001</code></th>\s*<td>(.*?)</td>\s*<td>(.*?)</td>\s*<td>(.*?)</td>", cell_page(report), re.S
     )
@@ -300,7 +411,11 @@ def test_the_terms_add_up_in_the_table() -> None:
         {"examples": [], "notes": [], "made_from": []},
         {"learning_curves": [], "unlearning_curves": []},
         {"learning_curves": [Curve("lwf", 0, [CurvePoint(1, 2.0)])]},
-        {"models": [], "difference": Difference("accuracy", UNKNOWN, 0, 0)},
+        {"models": [], "effects": []},
+        {"effects": [_effect(UNKNOWN, "too few seeds to say")]},
+        {"models": _models()[:3], "validation_curves": []},
+        {"rankings": [], "sources": [], "probes": [], "relearning": []},
+        {"samples": [replace(_sample(0), history=(), steps_unlearned=())]},
         {"linear_share": None, "quadratic_share": None, "length_correlation": NAN},
     ],
 )
@@ -316,28 +431,118 @@ def test_the_report_is_json() -> None:
     assert data["samples"][0]["id"] == "dental-0000"
 
 
-def test_leaderboard_counts_effects_and_says_what_chance_would_give() -> None:
-    better, worse, unclear = Interval(0.1, 0.05, 0.15), Interval(-0.1, -0.2, -0.05), Interval(0.0, -0.1, 0.1)
+def test_the_page_names_what_was_probed_and_where_samples_come_from() -> None:
+    page = _Page(_plain_page()).text
 
-    text = leaderboard_outcome([_row(better), _row(worse), _row(UNKNOWN), *[_row(unclear)] * 18])
+    assert "weights in 4 bits" in page
+    assert "Please, {prompt}" in page
+    assert "known to conflict" in page
+    assert "expected" in page
+    assert "was not probed" not in page
+    assert "was not probed" in _Page(cell_page(replace(_report(), probes=[], relearning=[]))).text
 
-    assert "Of 20 cells measured, LWF did better than the reference in 1 and worse in 1; in 18 " in text
-    assert "about 1 of 20 would exclude zero by chance" in text
-    assert "by chance" not in leaderboard_outcome([_row(better)])
-    assert leaderboard_outcome([_row(UNKNOWN)]) == leaderboard_outcome([]) == "No cell has been measured yet."
+
+@pytest.mark.parametrize(
+    ("lwf", "after", "end"),
+    [
+        (2.5, 1.5, "LWF is then back at where the reference began: what it forgot was within reach."),
+        (2.5, 2.0, "LWF is not yet back at where the reference began."),
+        (1.7, 1.5, "LWF did not find them less likely than the reference to begin with."),
+    ],
+)
+def test_relearning_is_judged_by_where_the_reference_began(lwf: float, after: float, end: str) -> None:
+    sentence = relearned(replace(_report(), relearning=_relearning(lwf, after, 1.75)))
+
+    assert sentence is not None
+    assert sentence.endswith(end)
+    assert relearned(replace(_report(), relearning=_relearning(lwf, after, 1.75)[:1])) is None
 
 
-def test_leaderboard_grid_has_its_diagonal_and_marks_only_clear_cells() -> None:
-    clear, unclear = Interval(0.1, 0.05, 0.15), Interval(0.0, -0.1, 0.1)
-    rows = [_row(clear, "a", "b"), _row(unclear, "a", "mixed"), _row(unclear, "b", "a"), _row(clear, "b", "mixed")]
+@pytest.mark.parametrize(
+    ("found", "how"),
+    [
+        (Interval(0.9, 0.8, 1.0), ", above the 0.60 "),
+        (Interval(0.6, 0.5, 0.7), ", not distinguishable from the 0.60 "),
+        (Interval(0.3, 0.2, 0.4), ", below the 0.60 "),
+    ],
+)
+def test_what_fc_finds_is_held_against_chance(found: Interval, how: str) -> None:
+    rankings = [replace(_report().rankings[0], average_precision=found), *_report().rankings[1:]]
+    sentence = conflicts_found(replace(_report(), rankings=rankings))
+
+    assert sentence is not None
+    assert how in sentence
+    assert "by gradient norm it is 0.50" in sentence
+
+
+def test_a_long_table_of_samples_is_cut_and_says_so() -> None:
+    samples = [_sample(index) for index in range(CHOSEN_SHOWN + 20)]
+    page = _Page(cell_page(replace(_report(), samples=samples))).text
+
+    assert f"the {CHOSEN_SHOWN} with the highest FC of {CHOSEN_SHOWN + 20} samples" in page
+    assert "dental-0149" in page
+    assert "dental-0150" not in page
+
+
+def test_holm_is_told_of_with_the_number_of_models() -> None:
+    assert "Holm's adjustment for the 2 models" in multiplicity(_report())
+    assert "Holm" not in multiplicity(_with_effect(_effect(NO_EFFECT, "helps")))
+
+
+def test_leaderboard_counts_verdicts_and_says_what_chance_would_give() -> None:
+    rows = [
+        _row(NO_EFFECT, "helps"),
+        _row(NO_EFFECT, "hurts"),
+        _row(UNKNOWN, "too few seeds to say"),
+        *[_row(NO_EFFECT)] * 18,
+    ]
+
+    text = leaderboard_outcome(rows)
+
+    assert text.startswith("Of 20 cells with a verdict, forgetting helped in 1 and hurt in 1; in 18 no effect was ")
+    assert "1 cell had too few seeds to say." in text
+    assert "up to about 1 would show one" in text
+    assert "up to about" not in leaderboard_outcome([_row(NO_EFFECT, "helps")])
+    assert leaderboard_outcome([_row(UNKNOWN, "not measured")]) == "None of 1 cell has enough seeds for a verdict."
+    assert leaderboard_outcome([]) == "No cell has been measured yet."
+
+
+def test_leaderboard_grid_has_its_diagonal_and_marks_only_cells_with_an_effect() -> None:
+    clear = Interval(0.1, 0.05, 0.15)
+    rows = [
+        _row(clear, "helps", "a", "b"),
+        _row(clear, "no detectable effect", "a", "mixed"),
+        _row(NO_EFFECT, "too few seeds to say", "b", "a"),
+        _row(clear, "hurts", "b", "mixed"),
+    ]
     page = leaderboard_page("paper", rows)
     grid = page[page.index('class="grid"') : page.index("All cells")]
 
     assert re.findall(r'center">(\w+)</th>', grid) == ["a", "b", "mixed"]
     cells = [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td.*?</td>", grid, re.S)]
-    clear_text, unclear_text, none = "▲ +0.10+0.05 to +0.15", "0.00-0.10 to +0.10", "\N{EN DASH}"
-    assert cells == [none, clear_text, unclear_text, unclear_text, none, clear_text]
+    none = "\N{EN DASH}"
+    assert cells == [
+        none,
+        "▲ +0.10+0.05 to +0.15helps",
+        "+0.10+0.05 to +0.15no detectable effect",
+        "+0.02-0.06 to +0.10too few seeds to say",
+        none,
+        "▼ +0.10+0.05 to +0.15hurts",
+    ]
     _Page(page)
+
+
+def test_leaderboard_shows_each_arm_in_its_own_cells_alone() -> None:
+    rows = [_row(NO_EFFECT, learning="a"), _row(NO_EFFECT, learning="b")]
+    arms = [
+        ArmRow("a", "dental", "lwf", _effect(NO_EFFECT, "helps")),
+        ArmRow("b", "dental", "npo", _effect(Interval(-0.3, -0.4, -0.2), "hurts", model="npo")),
+    ]
+    page = leaderboard_page("paper", rows, arms)
+    table = page[page.index("Arms over the cells") : page.index("All cells")]
+
+    cells = [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td.*?</td>", table, re.S)]
+    assert cells == ["▲ +0.02-0.06 to +0.10", "\N{EN DASH}", "\N{EN DASH}", "▼ -0.30-0.40 to -0.20"]
 
 
 def test_leaderboard_without_a_row_is_a_page() -> None:
