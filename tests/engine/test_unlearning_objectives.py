@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from lwf_assets.engine.objectives import NPO, Objective, SimNPO
 from lwf_assets.engine.retention import Retention
 from lwf_assets.engine.samples import Sample
+from lwf_assets.engine.seeded_batches import seeded_batch
 from lwf_assets.engine.unlearning import STATE_FILE, LedgerEntry, PeriodicUnlearning
 from lwf_assets.errors import LwfError
 
@@ -160,6 +161,16 @@ def test_retained_samples_pull_in_the_same_step(tmp_path: Path, kind: str) -> No
     assert distance(at[1], expected) < 1e-4 * distance(at[1], at[0])
 
 
+def test_retained_batches_are_dealt_apart_from_the_forgotten_ones() -> None:
+    """With as many samples in both, the two would else be paired off, the same pairs throughout."""
+    retain = Retention(FORGOTTEN, batch_size=4)
+    for number in range(4):
+        chosen = [FORGOTTEN[index] for index in seeded_batch(9, 4, number, seed=0)]
+        assert retain.batch(number, seed=0) != chosen
+        assert retain.batch(number, seed=0) == retain.batch(number, seed=0)
+    assert retain.batch(0, seed=0) != retain.batch(0, seed=1)
+
+
 def test_a_skipped_step_skips_the_retention_too(tmp_path: Path) -> None:
     at, unlearning = _upfront(
         tmp_path, per_sample_cap=0.01, retain=Retention(RETAINED, weight=5.0), measure_updates=True
@@ -216,7 +227,7 @@ def test_frozen_weights_count_in_no_measure_and_stay(tmp_path: Path) -> None:
 def test_dropout_is_off_and_its_draws_are_not_disturbed(tmp_path: Path) -> None:
     results = []
     for rate in (None, 1e-30):
-        model = tiny_model("gpt2")
+        model = tiny_model("gpt2").train()
         kept = random_samples(4, seed=3, vocabulary=60)
         retain = Retention(kept, "kl", reference=tiny_model("gpt2", seed=1).train())
         unlearning = [
