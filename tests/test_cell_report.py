@@ -26,7 +26,7 @@ def test_another_primary_measure_cannot_be_saturated() -> None:
 
 
 def test_levels_that_not_every_seed_reached_are_named() -> None:
-    effect = ArmEffect("lwf", "steps_to_nll_1", 9, 9, Interval(0, 0, 0), 1, 1, 1, "", "", 3, 0)
+    effect = ArmEffect("lwf", "steps_to_nll_1", 9, 9, Interval(0, 0, 0), 1, 1, 1, "", 3, 0)
     models = _models(0.5, "steps_to_nll_1", "steps_to_nll_0.1")
 
     (note,) = unreached(models, [effect])

@@ -142,6 +142,8 @@ def test_a_verdict_heeds_the_adjusted_p() -> None:
     )
     assert crowd[0].verdict == "no detectable effect"
     assert crowd[0].adjusted_p == pytest.approx(10 * alone.p_value)
+    # What would be found among ten is larger than what would be found alone.
+    assert crowd[0].minimum_detectable > 1.2 * alone.minimum_detectable
 
 
 def test_a_measure_with_no_better_side_is_higher_or_lower() -> None:

@@ -129,7 +129,7 @@ def test_fisher_has_a_line_per_kind_and_drops_what_a_log_scale_cannot_show() -> 
 
 
 def _effect(model: str, difference: Interval, verdict: str, measure: str = "accuracy") -> ArmEffect:
-    return ArmEffect(model, measure, 0.5, 0.4, difference, 0.1, NAN, 0.1, verdict, "", 3, 10)
+    return ArmEffect(model, measure, 0.5, 0.4, difference, 0.1, NAN, 0.1, verdict, 3, 10)
 
 
 def test_forest_draws_every_known_effect_and_fills_those_that_the_verdict_is_sure_of() -> None:

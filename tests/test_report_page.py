@@ -112,7 +112,7 @@ def _effect(
     seeds: int = 3,
     items: int = 128,
 ) -> ArmEffect:
-    return ArmEffect(model, measure, 0.48, 0.46, difference, 0.6, NAN, 0.11, verdict, "The reason.", seeds, items)
+    return ArmEffect(model, measure, 0.48, 0.46, difference, 0.6, NAN, 0.11, verdict, seeds, items)
 
 
 def _models(measure: str = "accuracy") -> list[ModelFigures]:
@@ -233,7 +233,10 @@ def test_outcome_of_two_that_did_alike_does_not_call_the_effect_zero() -> None:
 def test_outcome_has_holms_p_where_it_is_another() -> None:
     effect = replace(_effect(Interval(0.05, 0.01, 0.09), "no detectable effect"), p_value=0.02, adjusted_p=0.16)
 
-    assert "p 0.02, after Holm's adjustment 0.16)" in outcome(_with_effect(effect))
+    sentence = outcome(_with_effect(effect))
+    assert "p 0.02, after Holm's adjustment 0.16)" in sentence
+    assert "among all models compared that is not enough" in sentence
+    assert "among all models" not in outcome(_report())
 
 
 def test_a_cell_whose_primary_measure_is_missing_says_so() -> None:

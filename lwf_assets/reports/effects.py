@@ -91,7 +91,7 @@ def effects_of(evaluations: Sequence[Evaluation], primary: str, *, least_seeds: 
     within = [index for index, (_, name, _) in enumerate(found) if name == primary]
     adjusted = dict(zip(within, holm([found[index][2].p_value for index in within]), strict=True))
     return [
-        _row(arm, reference, name, effect, adjusted.get(index, NAN), least_seeds)
+        _row(arm, reference, name, effect, adjusted.get(index, NAN), compared=len(within), least_seeds=least_seeds)
         for index, (arm, name, effect) in enumerate(found)
     ]
 
@@ -143,9 +143,18 @@ def _macro_f1_effect(arm: Evaluation, reference: Evaluation) -> Effect | None:
 
 
 def _row(
-    arm: Evaluation, reference: Evaluation, name: str, effect: Effect, adjusted: float, least_seeds: int
+    arm: Evaluation,
+    reference: Evaluation,
+    name: str,
+    effect: Effect,
+    adjusted: float,
+    *,
+    compared: int,
+    least_seeds: int,
 ) -> ArmEffect:
     better = measure_of(name).higher_is_better
+    # What is adjusted for being one of many must be clearer to be found.
+    level = 0.05 / compared if not math.isnan(adjusted) else 0.05
     found = verdict(
         effect,
         higher_is_better=better is not False,
@@ -163,9 +172,8 @@ def _row(
         difference=Interval(effect.mean, effect.low, effect.high),
         p_value=effect.p_value,
         adjusted_p=adjusted,
-        minimum_detectable=minimum_detectable_effect(effect),
+        minimum_detectable=minimum_detectable_effect(effect, confidence=1 - level),
         verdict=kind,
-        reason=found.reason,
         seeds=effect.seeds,
         items=effect.items,
     )

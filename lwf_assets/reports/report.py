@@ -56,10 +56,10 @@ class ArmEffect:
     adjusted_p: float
     """Holm's, over the models of the cell; NaN but in the primary measure."""
     minimum_detectable: float
-    """The difference that this many seeds and items would find in 80 of 100 repetitions."""
+    """The difference that this many seeds and items would find in 80 of 100 repetitions; in the primary measure at the
+    strictest step of Holm's adjustment."""
     verdict: str
     """"helps", "hurts", "higher", "lower", "no detectable effect" or "too few seeds to say"."""
-    reason: str
     seeds: int
     items: int
     """1 for a measure of whole models."""

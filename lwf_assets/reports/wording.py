@@ -46,7 +46,7 @@ def outcome(report: CellReport) -> str:
     found += f", difference {mean(difference, signed=True)}"
     if math.isfinite(difference.low):
         found += f" (95 % interval {bounds(difference, signed=True)}{_p_values(result)})"
-    return f"{headline(result)} {found}.{_could_have_seen(result)}"
+    return f"{headline(result)} {found}.{_alone(result)}{_could_have_seen(result)}"
 
 
 def headline(effect: ArmEffect) -> str:
@@ -189,6 +189,14 @@ def relearned(report: CellReport) -> str | None:
     if lwf_after <= reference:
         return f"{text}. LWF is then back at where the reference began: what it forgot was within reach."
     return f"{text}. LWF is not yet back at where the reference began."
+
+
+def _alone(effect: ArmEffect) -> str:
+    """What is to be said where the interval excludes zero and the verdict is none for all that."""
+    outside = effect.difference.low > 0 or effect.difference.high < 0
+    if effect.verdict != "no detectable effect" or not outside:
+        return ""
+    return " By itself the interval excludes zero; among all models compared that is not enough."
 
 
 def _could_have_seen(effect: ArmEffect) -> str:
