@@ -194,7 +194,7 @@ class Cell:
         rows = []
         for seed in self.seeds:
             for step in range(6):
-                rows.append(_probe(seed, "relearning", step, "", 0.5 + (start - 0.5) * 0.6**step, 0.5))
+                rows.append(_probe(seed, "relearning", step, "", 0.5 + (start - 0.5) * 0.6**step, None))
             rows += [_probe(seed, name, None, "", start - 0.1, 0.4) for name in ("int8", "int4")]
             rows.append(_probe(seed, "format", None, f"Please: {self.text}", start - 0.2, 0.3))
         write_rows(folder / "probe.parquet", rows)
@@ -305,7 +305,9 @@ def _utility(seed: int | None, group: str, task: str, index: int, accuracy: floa
     }
 
 
-def _probe(seed: int, probe: str, step: int | None, variant: str, nll: float, memorised: float) -> dict[str, Any]:
+def _probe(
+    seed: int, probe: str, step: int | None, variant: str, nll: float, memorised: float | None
+) -> dict[str, Any]:
     return {
         "seed": seed,
         "forgetting_task": FORGOTTEN,

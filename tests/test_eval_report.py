@@ -77,6 +77,10 @@ def test_the_tables_hold_every_model_measure_and_sample(helped: tuple[Path, dict
     assert {row["model"] for row in effects} == {"lwf", "npo", "bss"}
     nothing = next(r for r in effects if (r["model"], r["measure"]) == ("bss", "accuracy"))
     assert nothing["minimum_detectable"] > 0
+    # As trained, what is known by heart comes from the evaluation: 0.8 - 1.2/4 less 0.01 a sample, mean over ten.
+    as_trained = re.search(r"as trained.*?<td>2\.80<small>(.*?)</small>", (out / "report.html").read_text(), re.S)
+    assert as_trained is not None
+    assert float(as_trained[1]) == pytest.approx(0.455, abs=0.006)
     samples = read_rows(out / "samples.parquet")
     assert len(samples) == 24
     third = samples[3]

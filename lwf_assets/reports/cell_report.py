@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,17 @@ from lwf_assets.reports.evaluations import (
 )
 from lwf_assets.reports.forgotten_samples import forgotten_samples, source_shares, unlearning_curves
 from lwf_assets.reports.measures import measure_name
-from lwf_assets.reports.probes import read_probes
-from lwf_assets.reports.report import ArmEffect, CellReport, Curve, CurvePoint, Example, ModelFigures, Source
+from lwf_assets.reports.probes import AS_TRAINED, read_probes
+from lwf_assets.reports.report import (
+    ArmEffect,
+    CellReport,
+    Curve,
+    CurvePoint,
+    Example,
+    ModelFigures,
+    ProbeOutcome,
+    Source,
+)
 from lwf_assets.scored_forget_set import shares_of_terms
 from lwf_assets.seeded_fine_tunes import CURVES, seeds_of
 from lwf_assets.statistics import rank_correlation
@@ -77,7 +88,7 @@ def cell_report(work: Work) -> CellReport:
         sources=source_shares(samples, settings.known_conflicts),
         rankings=conflict_rankings(scored, settings.known_conflicts),
         relearning=relearning,
-        probes=probes,
+        probes=[_with_memorised(outcome, models) for outcome in probes],
     )
 
 
@@ -123,6 +134,14 @@ def unreached(models: Sequence[ModelFigures], effects: Sequence[ArmEffect]) -> l
         return []
     levels = ", ".join(name.rpartition("_")[2] for name in missing)
     return [f"Not every seed came down to NLL {levels}, so there is no difference in the steps to it."]
+
+
+def _with_memorised(outcome: ProbeOutcome, models: Sequence[ModelFigures]) -> ProbeOutcome:
+    """Relearning follows the NLL alone; what the model as trained still has by heart, its evaluation says."""
+    if outcome.probe != AS_TRAINED or math.isfinite(outcome.memorised):
+        return outcome
+    known = (figures.measures.get("forgotten_memorised") for figures in models if figures.model == outcome.model)
+    return replace(outcome, memorised=next((interval.mean for interval in known if interval), math.nan))
 
 
 def _curves(label: str, table: pd.DataFrame) -> list[Curve]:
