@@ -15,21 +15,17 @@ from lwf_assets.engine.quantization import quantize_weights, round_to_int4, roun
 from lwf_assets.errors import LwfError
 
 
-def _int8_by_hand(row: list[float]) -> list[float]:
-    greatest = max(abs(value) for value in row)
-    if greatest == 0:
-        return row
-    scale = greatest / 127
-    return [round(value / scale) * scale for value in row]
+def _int8_grid(row: list[float]) -> list[tuple[float, float]]:
+    """Where each value's grid begins and how far its points lie apart."""
+    return [(0.0, max(abs(value) for value in row) / 127)] * len(row)
 
 
-def _int4_by_hand(row: list[float], group: int) -> list[float]:
-    rounded: list[float] = []
+def _int4_grid(row: list[float]) -> list[tuple[float, float]]:
+    group, grids = 64 if len(row) % 64 == 0 else 32, []
     for start in range(0, len(row), group):
         values = row[start : start + group]
-        scale = (max(values) - min(values)) / 15
-        rounded += [min(values) + (round((value - min(values)) / scale) * scale if scale else 0) for value in values]
-    return rounded
+        grids += [(min(values), (max(values) - min(values)) / 15)] * group
+    return grids
 
 
 def _weight(rows: int, width: int, seed: int) -> Tensor:
@@ -43,14 +39,17 @@ def _weight(rows: int, width: int, seed: int) -> Tensor:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), width=st.sampled_from([32, 64, 96, 128, 192]))
 def test_rounding_is_the_loop_over_rows_and_groups(seed: int, width: int) -> None:
-    """To within a rounding of the products; a value half-way between two points may go either way, so seldom."""
+    """Each value goes to the nearest point of its grid; half-way between two, rounding errors decide which."""
     weight = _weight(6, width, seed)
-    for found, by_hand in (
-        (round_to_int8(weight), _int8_by_hand),
-        (round_to_int4(weight), lambda row: _int4_by_hand(row, 64 if len(row) % 64 == 0 else 32)),
-    ):
-        for mine, row in zip(found.tolist(), weight.tolist(), strict=True):
-            assert mine == pytest.approx(by_hand(row), rel=1e-5, abs=1e-6 * max(abs(value) for value in row))
+    for found, grid in ((round_to_int8(weight), _int8_grid), (round_to_int4(weight), _int4_grid)):
+        for rounded, row in zip(found.tolist(), weight.tolist(), strict=True):
+            for mine, value, (start, scale) in zip(rounded, row, grid(row), strict=True):
+                if scale == 0:
+                    assert mine == value
+                    continue
+                point = (mine - start) / scale
+                assert point == pytest.approx(round(point), abs=1e-3)
+                assert abs(round(point) - (value - start) / scale) <= 0.5 + 1e-3
 
 
 @settings(max_examples=25, deadline=None)
