@@ -101,8 +101,8 @@ def test_l2_sp_of_bfloat16_weights_is_in_float32() -> None:
     base = tiny_llama().to(torch.bfloat16)
     model = copy.deepcopy(base)
     with torch.no_grad():
-        model.model.norm.weight[0] = 1.0078125
-    assert _value(L2SP(base, weight=1.0), model, LEARNED).item() == 0.0078125**2 / 2
+        model.model.norm.weight[0] = 300  # less 1: 299, which bfloat16 does not have
+    assert _value(L2SP(base, weight=1.0), model, LEARNED).item() == 299**2 / 2
 
 
 # Batch spectral shrinkage
@@ -165,6 +165,8 @@ def test_features_are_of_a_samples_own_positions() -> None:
     expected = torch.tensor([[2.0, 4.0], [5.0, 7.0], [8.0, 9.0]])
     assert torch.equal(response_features(states, batch), expected)
     assert torch.equal(response_features(states[:, :4], batch), expected)  # where a head was given these alone
+    assert torch.equal(response_features(states.bfloat16(), batch), expected)
+    assert response_features(states.bfloat16(), batch).dtype == torch.float32
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
@@ -310,6 +312,19 @@ def test_the_curve_is_the_learning_loss_alone(tmp_path: Path) -> None:
     assert all("learning/penalty" not in values for values in progress[0].points.values())
     assert sorted(progress[1].points) == [2, 4]
     assert progress[1].points[2]["learning/penalty"] > 1e3
+
+
+def test_each_point_is_told_the_penalty_since_the_last_one(tmp_path: Path) -> None:
+    snapshots, progress = Snapshots(), _Recorder()
+    model = tiny_llama()
+    penalty = L2SP(model, weight=3.0)
+    settings = _settings(log_every=2)
+    fine_tune(
+        model, LEARNED, settings, seed=0, folder=tmp_path, callbacks=[snapshots], penalty=penalty, progress=progress
+    )
+    at = [1.5 * distance(snapshots.at[step], snapshots.at[0]) ** 2 for step in range(4)]  # before steps 1 to 4
+    told = {step: values["learning/penalty"] for step, values in progress.points.items()}
+    assert told == pytest.approx({2: (at[0] + at[1]) / 2, 4: (at[2] + at[3]) / 2}, rel=1e-4)
 
 
 def test_no_penalty_is_a_penalty_without_gradient(tmp_path: Path) -> None:
