@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from lwf_assets.reports.conflict_ranking import conflict_rankings
-from lwf_assets.reports.forgotten_samples import source_shares, unlearning_curves
+from lwf_assets.reports.forgotten_samples import forgotten_samples, source_shares, unlearning_curves
 from lwf_assets.reports.probes import read_probes
 from lwf_assets.reports.report import ForgottenSample
 from lwf_assets.tables import write_rows
@@ -74,6 +77,47 @@ def test_sources_are_counted() -> None:
 
     assert [(s.task, s.scored, s.selected, s.known_conflict) for s in shares] == [("a", 1, 1, False), ("b", 2, 1, True)]
     assert source_shares([sample("", selected=True)], []) == []
+
+
+def _entry(step: int, before: float, after: float | None, *, pushed: bool = True, seed: int = 4) -> dict[str, Any]:
+    return {"seed": seed, "step": step, "sample_id": "a", "nll_before": before, "nll_after": after, "pushed": pushed}
+
+
+def test_a_samples_history_is_that_of_the_first_seed_and_its_turns_are_counted_over_all() -> None:
+    scored = [
+        {
+            **dict.fromkeys(("forgetting_confidence", "linear", "quadratic", "constant"), 1.0),
+            "id": name,
+            "prompt": "",
+            "response": "",
+            "tokens": 3,
+            "selected": True,
+            "rank": 1,
+            "nll": 1.25,
+        }
+        for name in ("a", "b")
+    ]
+    ledger = [
+        _entry(8, 2.0, 3.0, pushed=False),
+        _entry(2, 1.5, 2.0),
+        _entry(4, 9.0, 9.0, seed=7),
+        {**_entry(10, 5.0, 6.0), "sample_id": "other"},
+    ]
+    nll = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]}, index=[4, 7])
+    models: Any = [
+        SimpleNamespace(kind=kind, sample_nll=nll * (math.nan if kind == "base" else 1))
+        for kind in ("base", "reference", "lwf")
+    ]
+    first, second = forgotten_samples(scored, ledger, models)
+
+    assert [(p.step, p.value) for p in first.history] == [(0, 1.25), (2, 1.5), (8, 2.0), (10, 3.0)]
+    assert first.steps_unlearned == (2,)
+    assert first.times_unlearned == 2
+    assert first.nll == {"base": 1.25, "reference": 1.5, "lwf": 1.5}
+    assert second.nll["lwf"] == 4.0
+    assert second.history == second.steps_unlearned == ()
+    (upfront,) = forgotten_samples(scored[:1], [_entry(-3, 1.25, 1.5), _entry(-1, 1.5, 2.0)], models)
+    assert [p.step for p in upfront.history] == [-3, -1, 0]
 
 
 def test_unlearning_curves_are_the_mean_of_each_step_and_seed() -> None:

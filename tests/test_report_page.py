@@ -450,7 +450,7 @@ def test_the_page_names_what_was_probed_and_where_samples_come_from() -> None:
     [
         (2.5, 1.5, "LWF is then back at where the reference began: what it forgot was within reach."),
         (2.5, 2.0, "LWF is not yet back at where the reference began."),
-        (1.7, 1.5, "LWF did not find them less likely than the reference to begin with."),
+        (1.754, 1.5, "LWF did not find them less likely than the reference to begin with."),
     ],
 )
 def test_relearning_is_judged_by_where_the_reference_began(lwf: float, after: float, end: str) -> None:

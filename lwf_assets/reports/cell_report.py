@@ -108,8 +108,8 @@ def saturation(models: Sequence[ModelFigures], primary: str) -> list[str]:
     if primary != "accuracy" or interval is None or SATURATED < interval.mean < 1 - SATURATED:
         return []
     return [
-        f"Accuracy is saturated: the reference has {interval.mean:.3g}, so it hardly can tell the models apart. The "
-        "NLL of the targets and the learning curve can; `evaluation.primary_measure` makes one of them the verdict."
+        f"Accuracy is saturated: the reference has {interval.mean:.3g}, so it can hardly tell the models apart. The "
+        "NLL of the targets and the learning curve can; evaluation.primary_measure makes one of them the verdict."
     ]
 
 

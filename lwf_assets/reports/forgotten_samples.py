@@ -66,7 +66,7 @@ def forgotten_samples(
             rank=row["rank"],
             source_task=row.get("source_task") or "",
             steps_unlearned=tuple(entry["step"] for entry in entries[row["id"]] if entry["pushed"]),
-            history=_history(entries[row["id"]], end),
+            history=_history(entries[row["id"]], end, start=row.get("nll")),
         )
         for row in scored
     ]
@@ -117,10 +117,11 @@ def _known_nll(row: Mapping[str, Any], measured: Any) -> dict[str, float]:
     return {} if math.isfinite(measured[row["id"]]) else {BASE: row.get("nll", NAN)}
 
 
-def _history(entries: Sequence[Mapping[str, Any]], end: int) -> tuple[CurvePoint, ...]:
-    """NLL just before each of the sample's turns, and once more after its last."""
+def _history(entries: Sequence[Mapping[str, Any]], end: int, *, start: float | None) -> tuple[CurvePoint, ...]:
+    """NLL under the base model, from which the run begins, just before each turn, and once more after the last."""
     ordered = sorted(entries, key=lambda entry: entry["step"])
-    points = [CurvePoint(entry["step"], entry["nll_before"]) for entry in ordered]
+    begin = [CurvePoint(0, start)] if ordered and ordered[0]["step"] > 0 and start is not None else []
+    points = begin + [CurvePoint(entry["step"], entry["nll_before"]) for entry in ordered]
     if ordered and ordered[-1]["nll_after"] is not None:
         points.append(CurvePoint(max(end, ordered[-1]["step"] + 1), ordered[-1]["nll_after"]))
     return tuple(points)

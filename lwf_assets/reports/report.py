@@ -119,7 +119,7 @@ class ForgottenSample:
     steps_unlearned: tuple[int, ...] = ()
     """Learning steps of the first seed at which it was pushed."""
     history: tuple[CurvePoint, ...] = ()
-    """NLL in the first seed's run each time the sample was looked at, and at the end."""
+    """NLL in the first seed's run: of the base model, each time the sample was looked at, and at the end."""
 
 
 @dataclass(frozen=True)

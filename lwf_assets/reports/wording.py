@@ -184,7 +184,8 @@ def relearned(report: CellReport) -> str | None:
         f"{fixed(lwf_after, 2)} under LWF, and from {fixed(reference, 2)} to "
         f"{fixed(reference_after, 2)} under the reference"
     )
-    if lwf <= reference:
+    # As written: less than that is no forgetting worth the word.
+    if round(lwf, 2) <= round(reference, 2):
         return f"{text}. LWF did not find them less likely than the reference to begin with."
     if lwf_after <= reference:
         return f"{text}. LWF is then back at where the reference began: what it forgot was within reach."
