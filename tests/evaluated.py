@@ -143,6 +143,9 @@ class Cell:
             for seed in seeds
             for index in range(self.samples)
         ]
+        if model.forgetting_task is None:
+            # What knows of no forgetting task is measured on the samples of all, whose ids may be the same.
+            forgetting += [{**row, "forgetting_task": "stars", "nll": 9.0} for row in forgetting]
         write_rows(folder / "forgetting.parquet", forgetting, _with_seed(forgetting))
         examples = [
             {
@@ -166,6 +169,7 @@ class Cell:
                     _utility(seed, "neutral", "text", index, None, 2.0 + jitter),
                     _utility(seed, "untouched", "capitals", index, float(index % 3 == 0), 1.0 + jitter),
                     _utility(seed, "forgetting", FORGOTTEN, index, float(index % 2), 1.0 + model.forgets / 2),
+                    _utility(seed, "forgetting", "stars", index, 1.0, 7.0),
                 ]
         write_rows(folder / "utility.parquet", rows, UTILITY_SCHEMA)
 

@@ -93,6 +93,20 @@ def test_the_tables_hold_every_model_measure_and_sample(helped: tuple[Path, dict
     assert all(row["steps_unlearned"] == [] for row in samples if not row["selected"])
 
 
+def test_levels_are_of_this_cells_samples_and_tasks_alone(helped: tuple[Path, dict[str, Any]]) -> None:
+    out, _ = helped
+    levels = {entry["model"]: entry["measures"] for entry in eval_report.read_summary(out)["models"]}
+
+    # NLL 1.5 + 0.02 i: the ten chosen are the first, the other fourteen are kept.
+    assert levels["reference"]["forgotten_nll"]["mean"] == pytest.approx(1.5 + 0.02 * 4.5)
+    assert levels["reference"]["kept_nll"]["mean"] == pytest.approx(1.5 + 0.02 * 16.5)
+    assert levels["lwf"]["kept_nll"]["mean"] == pytest.approx(1.5 + 0.02 * 16.5)
+    assert levels["reference"]["forgetting_task_accuracy"]["mean"] == pytest.approx(0.5)
+    assert levels["lwf"]["forgetting_task_nll"]["mean"] == pytest.approx(1.6)
+    assert levels["lwf"]["untouched_accuracy"]["mean"] == pytest.approx(1 / 3)
+    assert levels["base"]["relative_distance"]["mean"] == 0
+
+
 def test_the_page_loads_nothing_and_the_json_has_no_nan(helped: tuple[Path, dict[str, Any]]) -> None:
     out, _ = helped
     page = (out / "report.html").read_text()
