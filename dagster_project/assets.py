@@ -12,7 +12,7 @@ import dagster as dg
 from dagster_project.partitions import dependency, partition_of_key, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import AssetSpec, Cell, asset_code_version, specs_of
+from lwf_assets.graph import AssetSpec, Cell, asset_code_version, specs_of, upstream_of
 from lwf_assets.study import Study
 
 FORCE_TAG = "lwf/force"
@@ -126,11 +126,10 @@ def build_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
     shown = _SHOWN[spec.name]
-    present = {other.name for other in specs_of(study)}
 
     @dg.asset(
         name=spec.name,
-        deps=[dependency(study, upstream, spec.name) for upstream in spec.inputs if upstream in present],
+        deps=[dependency(study, upstream, spec.name) for upstream in upstream_of(study, spec)],
         partitions_def=partitions_definitions(study)[spec.dimensions],
         group_name=shown.group,
         kinds=set(shown.kinds),

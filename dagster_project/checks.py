@@ -7,13 +7,14 @@ import dagster as dg
 from dagster_project.partitions import partition_of_key, partitions_definitions
 from dagster_project.resources import LwfHome
 from lwf_assets.checks import CHECKS, Check
-from lwf_assets.graph import ASSET, Cell
+from lwf_assets.graph import ASSET, Cell, specs_of
 from lwf_assets.study import Study
 
 
 def build_checks(study: Study) -> list[dg.AssetChecksDefinition]:
     """Every check of the study's assets."""
-    return [_build_check(study, check) for check in CHECKS]
+    present = {spec.name for spec in specs_of(study)}
+    return [_build_check(study, check) for check in CHECKS if check.asset in present]
 
 
 def _build_check(study: Study, check: Check) -> dg.AssetChecksDefinition:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lwf_assets.compared import Compared, compared
-from lwf_assets.graph import ASSET, partitions
+from lwf_assets.graph import ASSET, Cell, inputs_of, partitions, partitions_of
 from lwf_assets.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
 from lwf_assets.study import Study
 
@@ -54,17 +53,20 @@ def dependency(study: Study, upstream: str, downstream: str) -> dg.AssetDep:
     if len(here) == 2 and len(there) == 1 and there[0] in here:
         return dg.AssetDep(upstream, partition_mapping=dg.MultiToSingleDimensionPartitionMapping(there[0]))
     if len(here) == len(there) == 2:
-        return dg.AssetDep(upstream, partition_mapping=_between_grids(study, there, here))
+        return dg.AssetDep(upstream, partition_mapping=_between_grids(study, upstream, downstream))
     return dg.AssetDep(upstream, partition_mapping=dg.AllPartitionMapping())
 
 
-def _between_grids(study: Study, upstream: tuple[str, ...], downstream: tuple[str, ...]) -> dg.MultiPartitionMapping:
-    """Equal learning tasks; and of arms, models and forgetting tasks those that belong together."""
-    (there,), (here,) = ([name for name in side if name != LEARNING_TASK] for side in (upstream, downstream))
+def _between_grids(study: Study, upstream: str, downstream: str) -> dg.MultiPartitionMapping:
+    """Equal learning tasks; and of arms, models and forgetting tasks those that are made from each other."""
+    (there,), (here,) = (
+        [name for name in ASSET[asset].dimensions if name != LEARNING_TASK] for asset in (upstream, downstream)
+    )
     pairs: dict[str, set[str]] = {}
-    for entry in compared(study):
-        for key in _coordinates(study, entry, there):
-            pairs.setdefault(key, set()).update(_coordinates(study, entry, here))
+    for partition in partitions_of(study, ASSET[downstream]):
+        for needed in inputs_of(study, Cell(downstream, partition)):
+            if needed.asset == upstream:
+                pairs.setdefault(getattr(needed.partition, there), set()).add(getattr(partition, here))
     between = dg.StaticPartitionMapping({key: sorted(values) for key, values in pairs.items()})
     return dg.MultiPartitionMapping(
         {
@@ -72,15 +74,6 @@ def _between_grids(study: Study, upstream: tuple[str, ...], downstream: tuple[st
             there: dg.DimensionPartitionMapping(here, between),
         }
     )
-
-
-def _coordinates(study: Study, entry: Compared, dimension: str) -> list[str]:
-    """Where a model of the comparison stands along a dimension; where it knows no forgetting task, at all of them."""
-    if dimension == MODEL:
-        return [entry.key]
-    if dimension == ARM:
-        return [] if entry.arm is None else [entry.key]
-    return list(study.forgetting_names) if entry.forgetting_task is None else [entry.forgetting_task]
 
 
 def _keys(study: Study, dimensions: tuple[str, ...], dimension: str) -> list[str]:

@@ -168,6 +168,12 @@ CHECKS: tuple[Check, ...] = (
         weights_are_finite,
     ),
     Check(
+        "control_base",
+        "control_base_weights_are_finite",
+        "A control that was taught into no numbers controls nothing.",
+        weights_are_finite,
+    ),
+    Check(
         "test_data",
         "no_train_test_overlap",
         "A test prompt that was learned from measures memory.",
@@ -213,6 +219,18 @@ CHECKS: tuple[Check, ...] = (
         "lwf_checkpoint",
         "lwf_loss_fell",
         "Forgetting must not have undone the learning.",
+        learning_loss_fell,
+    ),
+    Check(
+        "arm_checkpoint",
+        "arm_weights_are_finite",
+        "A diverged fine-tune compares with nothing.",
+        weights_are_finite,
+    ),
+    Check(
+        "arm_checkpoint",
+        "arm_loss_fell",
+        "A fine-tune that learned nothing compares with nothing.",
         learning_loss_fell,
     ),
 )

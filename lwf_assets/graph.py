@@ -271,6 +271,12 @@ def inputs_of(study: Study, cell: Cell) -> tuple[Cell, ...]:
     return tuple(dict.fromkeys(needed))
 
 
+def upstream_of(study: Study, spec: AssetSpec) -> tuple[str, ...]:
+    """The assets that some cell of `spec` is made from: an arm may need none of what other kinds of arm need."""
+    read = {needed.asset for p in partitions_of(study, spec) for needed in inputs_of(study, Cell(spec.name, p))}
+    return tuple(name for name in spec.inputs if name in read)
+
+
 def checked_with(study: Study, cell: Cell) -> tuple[Cell, ...]:
     """The cells that the checks of `cell` read beside it."""
     return tuple(Cell(name, cell.partition.narrowed(ASSET[name].dimensions)) for name in cell.spec.checked_with)

@@ -16,8 +16,8 @@ from lwf_assets.store import Manifest, Store
 
 ALIKE = (
     ("fisher_diagonal", "confidence_terms"),
-    ("reference_checkpoint", "lwf_checkpoint"),
-    ("self_generated_corpus", "eval_report"),
+    ("reference_checkpoint", "lwf_checkpoint", "arm_checkpoint"),
+    ("self_generated_corpus", "evaluation"),
 )
 """Assets that spend a unit of work in the same way, and stand in for each other."""
 NEAREST = 3

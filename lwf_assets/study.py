@@ -7,7 +7,7 @@ asset depends on which of them.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
@@ -36,7 +36,8 @@ MIXED = "mixed"
 BASE, REFERENCE, LWF = "base", "reference", "lwf"
 """The models that every study compares; no arm may take their names."""
 
-ArmName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+ARM_NAME = r"^[a-z][a-z0-9_]*$"
+ArmName = Annotated[str, Field(pattern=ARM_NAME, max_length=40)]
 
 
 class Study(Settings):
@@ -113,6 +114,16 @@ class Study(Settings):
         return confidence.alpha if confidence.alpha is not None else self.training.learning_rate
 
 
+class BadOverride(ValueError):
+    """What an arm says in place of a section's keys does not fit the section; `mistakes` are told from `key` on."""
+
+    def __init__(self, key: str, section: Any, mistakes: ValidationError) -> None:
+        super().__init__(f"{key}: {mistakes}")
+        self.key = key
+        self.section = section
+        self.mistakes = mistakes
+
+
 def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
@@ -129,6 +140,4 @@ def _check_overrides(key: str, arm: ForgettingArmSettings, study: Study) -> None
         try:
             check()
         except ValidationError as error:
-            (problem, *_) = error.errors()
-            place = ".".join([key, section, *map(str, problem["loc"])])
-            raise ValueError(f"{place}: {problem['msg'].removeprefix('Value error, ')}") from None
+            raise BadOverride(f"{key}.{section}", Study.model_fields[section].annotation, error) from None

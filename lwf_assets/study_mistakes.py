@@ -10,14 +10,16 @@ import difflib
 import re
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lwf_assets.study import Study
+from lwf_assets.study import ARM_NAME, BadOverride, Study
 
 _NAME = "must begin with a letter or digit and have only letters, digits, `_`, `.` and `-` in it"
+_ARM_NAME = "must begin with a small letter and have only small letters, digits and `_` in it"
 _WORDS = {
     "model_type": "must be a mapping of keys",
     "model_attributes_type": "must be a mapping of keys",
@@ -43,8 +45,7 @@ _WORDS = {
 def explain(error: ValidationError) -> str:
     """All mistakes in one line, each with its key and, where it can be told, what would be right."""
     told: dict[str, dict[str, str]] = {}  # by key, what is wrong with which value
-    for problem in error.errors():
-        key, message, value = _explained(problem)
+    for key, message, value in _all_explained(error, Study):
         told.setdefault(key, {})[message] = value
     # A list with a bad item is also reported as too short: the item's own complaint says it better.
     keys = [key for key in told if not any(other.startswith(f"{key}.") for other in told)]
@@ -57,16 +58,26 @@ def _sentence(key: str, told: dict[str, str]) -> str:
     return f"`{key}`: {sentence}" if key else sentence
 
 
-def _explained(problem: ErrorDetails) -> tuple[str, str, str]:
-    """The key, what is wrong with it, and the value that stands there, in words."""
+def _all_explained(error: ValidationError, root: Any) -> Iterator[tuple[str, str, str]]:
+    for problem in error.errors():
+        override = problem.get("ctx", {}).get("error")
+        if isinstance(override, BadOverride):
+            for key, message, value in _all_explained(override.mistakes, override.section):
+                yield ".".join(filter(None, [override.key, key])), message, value
+        else:
+            yield _explained(problem, root)
+
+
+def _explained(problem: ErrorDetails, root: Any) -> tuple[str, str, str]:
+    """The key, what is wrong with it, and the value that stands there, in words; keys are those below `root`."""
     location, kind, context = problem["loc"], problem["type"], problem.get("ctx", {})
-    key, reached = _followed(location)
+    key, reached = _followed(location, root)
     got = "" if isinstance(problem["input"], dict | BaseModel) else f", got {_clipped(problem['input'])}"
     match kind:
         case "missing":
             return key, "missing; it must be given", ""
         case "extra_forbidden":
-            _, section = _followed(location[:-1])
+            _, section = _followed(location[:-1], root)
             return key, f"unknown key{_nearest(str(location[-1]), _keys(section))}", ""
         case "union_tag_not_found":
             return f"{key}.kind", f"missing; give one of {', '.join(_kinds(reached))}", ""
@@ -74,7 +85,7 @@ def _explained(problem: ErrorDetails) -> tuple[str, str, str]:
             tag = str(context["tag"])
             return f"{key}.kind", f"there is no kind {tag!r}{_nearest(tag, _kinds(reached))}", ""
         case "string_pattern_mismatch" if location[-1] == "[key]":
-            return key, f"the name {_NAME}", ""
+            return key, f"the name {_ARM_NAME if context['pattern'] == ARM_NAME else _NAME}", ""
         case "value_error":
             return _with_key_of_message(key, problem["msg"].removeprefix("Value error, "), _keys(reached), got)
         case "literal_error":
@@ -85,16 +96,16 @@ def _explained(problem: ErrorDetails) -> tuple[str, str, str]:
 
 def _with_key_of_message(key: str, message: str, known: list[str], got: str) -> tuple[str, str, str]:
     """Settings that look at several keys begin their complaint with the one at fault: it goes behind the dots."""
-    named = re.match(r"([a-z_]+)((?:\.[a-z_]+)*): ", message)
+    named = re.match(r"([a-z_]+)((?:\.[\w-]+)*): ", message)
     if named and named[1] in known:
         return ".".join(filter(None, [key, named[1] + named[2]])), message[named.end() :], ""
     return key, message, got
 
 
-def _followed(location: tuple[int | str, ...]) -> tuple[str, Any]:
+def _followed(location: tuple[int | str, ...], root: Any) -> tuple[str, Any]:
     """The dotted key of pydantic's `location`, and the type that stands there (None where it cannot be told)."""
     key: list[str] = []
-    at: Any = Study
+    at: Any = root
     for part in location:
         if part == "[key]":
             continue
@@ -119,6 +130,8 @@ def _below(at: Any, part: int | str) -> Any:
 
 
 def _without_none(at: Any) -> Any:
+    if typing.get_origin(at) is typing.Annotated:
+        at = typing.get_args(at)[0]
     arms = [arm for arm in _arms(at) if arm is not types.NoneType]
     return arms[0] if len(arms) == 1 else at
 
