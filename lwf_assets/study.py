@@ -114,7 +114,7 @@ class Study(Settings):
         return confidence.alpha if confidence.alpha is not None else self.training.learning_rate
 
 
-class BadOverride(ValueError):
+class OverrideError(ValueError):
     """What an arm says in place of a section's keys does not fit the section; `mistakes` are told from `key` on."""
 
     def __init__(self, key: str, section: Any, mistakes: ValidationError) -> None:
@@ -140,4 +140,4 @@ def _check_overrides(key: str, arm: ForgettingArmSettings, study: Study) -> None
         try:
             check()
         except ValidationError as error:
-            raise BadOverride(f"{key}.{section}", Study.model_fields[section].annotation, error) from None
+            raise OverrideError(f"{key}.{section}", Study.model_fields[section].annotation, error) from None

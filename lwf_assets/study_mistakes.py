@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lwf_assets.study import ARM_NAME, BadOverride, Study
+from lwf_assets.study import ARM_NAME, OverrideError, Study
 
 _NAME = "must begin with a letter or digit and have only letters, digits, `_`, `.` and `-` in it"
 _ARM_NAME = "must begin with a small letter and have only small letters, digits and `_` in it"
@@ -61,7 +61,7 @@ def _sentence(key: str, told: dict[str, str]) -> str:
 def _all_explained(error: ValidationError, root: Any) -> Iterator[tuple[str, str, str]]:
     for problem in error.errors():
         override = problem.get("ctx", {}).get("error")
-        if isinstance(override, BadOverride):
+        if isinstance(override, OverrideError):
             for key, message, value in _all_explained(override.mistakes, override.section):
                 yield ".".join(filter(None, [override.key, key])), message, value
         else:
