@@ -176,9 +176,9 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
 
 
 def test_a_name_is_drawn_as_text_and_not_as_mathematics() -> None:
-    svg = to_svg(curve_plots.loss_curves([_curve("$\\frac{\x00", [1.0, 2.0])]))
+    svg = to_svg(curve_plots.loss_curves([_curve("$\\frac{$\x00", [1.0, 2.0])]))
 
-    assert "$\\frac{\N{REPLACEMENT CHARACTER}" in _svg_text(svg)
+    assert "$\\frac{$\N{REPLACEMENT CHARACTER}" in _svg_text(svg)
 
 
 def test_a_sparkline_marks_the_steps_that_pushed() -> None:

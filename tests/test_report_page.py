@@ -327,13 +327,13 @@ def test_model_text_cannot_become_markup() -> None:
         samples=[replace(_sample(0, response=HOSTILE), id=HOSTILE, prompt=HOSTILE), _sample(1, selected=False)],
         examples=[Example(HOSTILE, {"base": HOSTILE, "reference": HOSTILE, "lwf": HOSTILE})],
         notes=[HOSTILE],
-        models=[*_models(), ModelFigures("$\\frac{", [0], {}, HOSTILE, HOSTILE)],
-        effects=[*report.effects, _effect(NO_EFFECT, "helps", model="$\\frac{")],
+        models=[*_models(), ModelFigures("$\\frac{$", [0], {}, HOSTILE, HOSTILE)],
+        effects=[*report.effects, _effect(NO_EFFECT, "helps", model="$\\frac{$")],
         sources=[SourceShare(HOSTILE, 1, 1, True), SourceShare("$x", 1, 0, False)],
         probes=[ProbeOutcome(HOSTILE, "format", HOSTILE, 1.0, 0.5)],
-        learning_curves=[Curve("$\\frac{", 0, [CurvePoint(1, 1.0)])],
+        learning_curves=[Curve("$\\frac{$", 0, [CurvePoint(1, 1.0)])],
         validation_curves=[],
-        relearning=[Curve("\x00$\\frac{", 0, [CurvePoint(1, 1.0), CurvePoint(2, 1.0)])],
+        relearning=[Curve("\x00$\\frac{$", 0, [CurvePoint(1, 1.0), CurvePoint(2, 1.0)])],
         made_from=[Source(HOSTILE, HOSTILE, HOSTILE)],
     )
     page = cell_page(hostile)
