@@ -109,7 +109,7 @@ def _write_ledger(folder: Path, entries: Sequence[LedgerEntry]) -> None:
 
 
 def _objective(settings: UnlearningSettings) -> Objective:
-    from lwf_assets.engine.objectives import NPO, Ascent, SimNPO
+    from lwf_assets.engine.objectives import NPO, Ascent, Nothing, SimNPO
 
     beta = {} if settings.beta is None else {"beta": settings.beta}
     match settings.objective:
@@ -119,6 +119,8 @@ def _objective(settings: UnlearningSettings) -> Objective:
             return NPO(**beta)
         case "simnpo":
             return SimNPO(**beta, gamma=settings.gamma)
+        case "none":
+            return Nothing()
 
 
 def _retention(work: Work, scored: Rows, settings: UnlearningSettings) -> Retention | None:

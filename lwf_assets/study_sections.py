@@ -186,8 +186,10 @@ class RetentionSettings(Settings):
 class UnlearningSettings(Settings):
     """The unlearning of D_U during the fine-tune."""
 
-    objective: Literal["ascent", "npo", "simnpo"] = Field(
-        "ascent", description="What an unlearning step climbs: the NLL itself, or the bounded losses NPO and SimNPO."
+    objective: Literal["ascent", "npo", "simnpo", "none"] = Field(
+        "ascent",
+        description="What an unlearning step climbs: the NLL itself, or the bounded losses NPO and SimNPO; none: it "
+        "only retains, as a control.",
     )
     beta: PositiveFloat | None = Field(
         None, description="Inverse temperature of NPO and SimNPO; null: 0.1 and 2.5, as in their papers."
@@ -210,6 +212,12 @@ class UnlearningSettings(Settings):
     timing: Literal["periodic", "upfront", "random"] = Field(
         "periodic", description="Every interval, all before learning, or the same number at random steps."
     )
+
+    @model_validator(mode="after")
+    def _does_something(self) -> UnlearningSettings:
+        if self.objective == "none" and self.retain is None:
+            raise ValueError("objective none goes with `retain`: without it an unlearning step would do nothing")
+        return self
 
 
 class EvaluationSettings(Settings):

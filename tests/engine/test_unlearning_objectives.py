@@ -15,7 +15,7 @@ from torch import Tensor
 from trainers import Poison, Snapshots, StopAt, StoppedError, trainer
 from transformers import PreTrainedModel
 
-from lwf_assets.engine.objectives import NPO, Objective, SimNPO
+from lwf_assets.engine.objectives import NPO, Nothing, Objective, SimNPO
 from lwf_assets.engine.retention import Retention
 from lwf_assets.engine.samples import Sample
 from lwf_assets.engine.seeded_batches import seeded_batch
@@ -158,6 +158,14 @@ def test_retained_samples_pull_in_the_same_step(tmp_path: Path, kind: str) -> No
 
     expected = _moved(at[0], loss)
     assert distance(at[1], plain[1]) > 0.1 * distance(at[1], at[0])  # so that retention matters here
+    assert distance(at[1], expected) < 1e-4 * distance(at[1], at[0])
+
+
+def test_without_an_objective_only_the_retained_samples_pull(tmp_path: Path) -> None:
+    retain = Retention(RETAINED, weight=2.5, batch_size=3)
+    at, _ = _upfront(tmp_path, steps=1, objective=Nothing(), retain=retain)
+    retained = retain.batch(0, seed=0)
+    expected = _moved(at[0], lambda model: 2.5 * sum(loss_by_hand(model, sample) for sample in retained) / 3)
     assert distance(at[1], expected) < 1e-4 * distance(at[1], at[0])
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from lwf_assets.engine.objectives.ascent import Ascent
+from lwf_assets.engine.objectives.nothing import Nothing
 from lwf_assets.engine.objectives.npo import NPO
 from lwf_assets.engine.objectives.simnpo import SimNPO
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NPO", "OBJECTIVES", "Ascent", "Objective", "SimNPO"]
+__all__ = ["NPO", "OBJECTIVES", "Ascent", "Nothing", "Objective", "SimNPO"]
 
 
 class Objective(Protocol):
@@ -32,4 +33,9 @@ class Objective(Protocol):
         """
 
 
-OBJECTIVES: Mapping[str, type[Ascent] | type[NPO] | type[SimNPO]] = {"ascent": Ascent, "npo": NPO, "simnpo": SimNPO}
+OBJECTIVES: Mapping[str, type[Ascent] | type[NPO] | type[SimNPO] | type[Nothing]] = {
+    "ascent": Ascent,
+    "npo": NPO,
+    "simnpo": SimNPO,
+    "none": Nothing,
+}
