@@ -266,5 +266,10 @@ def test_no_cell_of_the_leaderboard_is_best_where_measures_differ(tmp_path: Path
     )
 
     assert "best_cell" not in leaderboard.materialize(board)
-    board.all_inputs = lambda asset: {1: works[1].out}
+    worse = tmp_path / "worse"
+    worse.mkdir()
+    summary = eval_report.read_summary(works[1].out)
+    summary["difference"]["interval"]["mean"] = 0.3
+    (worse / "summary.json").write_text(json.dumps(summary))
+    board.all_inputs = lambda asset: {1: works[1].out, 2: worse}
     assert leaderboard.materialize(board)["best_difference"] < 0
