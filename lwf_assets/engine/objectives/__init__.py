@@ -1,8 +1,7 @@
-"""Unlearning objectives: what one unlearning step descends, by the name that a study gives it."""
+"""Unlearning objectives: what one unlearning step descends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from lwf_assets.engine.objectives.ascent import Ascent
@@ -13,7 +12,7 @@ from lwf_assets.engine.objectives.simnpo import SimNPO
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NPO", "OBJECTIVES", "Ascent", "Nothing", "Objective", "SimNPO"]
+__all__ = ["NPO", "Ascent", "Nothing", "Objective", "SimNPO"]
 
 
 class Objective(Protocol):
@@ -31,11 +30,3 @@ class Objective(Protocol):
             tokens: response tokens of each sample, [batch].
             reference_nll: `nll` under the model as training began, [batch]; None unless `needs_reference`.
         """
-
-
-OBJECTIVES: Mapping[str, type[Ascent] | type[NPO] | type[SimNPO] | type[Nothing]] = {
-    "ascent": Ascent,
-    "npo": NPO,
-    "simnpo": SimNPO,
-    "none": Nothing,
-}
