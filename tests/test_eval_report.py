@@ -77,6 +77,7 @@ def test_the_tables_hold_every_model_measure_and_sample(helped: tuple[Path, dict
     assert {row["model"] for row in effects} == {"lwf", "npo", "bss"}
     nothing = next(r for r in effects if (r["model"], r["measure"]) == ("bss", "accuracy"))
     assert nothing["minimum_detectable"] > 0
+    assert nothing["low"] < nothing["difference"] < nothing["high"]
     # As trained, what is known by heart comes from the evaluation: 0.8 - 1.2/4 less 0.01 a sample, mean over ten.
     as_trained = re.search(r"as trained.*?<td>2\.80<small>(.*?)</small>", (out / "report.html").read_text(), re.S)
     assert as_trained is not None
@@ -128,7 +129,7 @@ def test_no_effect_comes_with_what_could_have_been_seen(tmp_path: Path) -> None:
     figures = eval_report.materialize(work)
     page = _texts((work.out / "report.html").read_text())
 
-    assert figures["verdict"] == "no detectable effect"
+    assert figures["verdict"] == eval_report.read_summary(work.out)["verdict"] == "no detectable effect"
     assert "No detectable effect of forgetting. Accuracy: LWF" in page
     assert re.search(r"A true difference of 0\.\d+ or more would have been found four times out of five", page)
 
