@@ -31,7 +31,7 @@ FIRST, SECOND = "teeth|sums", "minds|sums"
 
 
 def cell(text: str) -> Cell:
-    """The cell that is written `asset[forgetting|learning]`."""
+    """The cell that is written `asset[forgetting|learning]`, or `evaluation[learning|model]`."""
     asset, _, key = text.rstrip("]").partition("[")
     names = iter(key.split("|")) if key else iter(())
     dimensions = lwf_assets.graph.ASSET[asset].dimensions
@@ -109,7 +109,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
         return SimpleNamespace(materialize=lambda work: world.work(asset, work))
 
     monkeypatch.setattr(materialize_module.importlib, "import_module", module)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # eighteen artifacts a test are many for a slow disk
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # two dozen artifacts a test are many for a slow disk
     return world
 
 
@@ -122,12 +122,27 @@ def fresh(pretend: Pretend) -> Pretend:
 
 
 def downstream(*names: str) -> set[str]:
-    return {f"{asset}[{name}]" for name in names for asset in ("lwf_checkpoint", "eval_report")} | {"leaderboard"}
+    """What follows from another forget set in these cells."""
+    return {line for name in names for line in (f"lwf_checkpoint[{name}]", evaluated(name), f"eval_report[{name}]")} | {
+        "leaderboard"
+    }
+
+
+def evaluated(name: str) -> str:
+    """LWF's evaluation in a cell."""
+    forgotten, learned = name.split("|")
+    return f"evaluation[{learned}|lwf.{forgotten}]"
+
+
+PLAIN = {"evaluation[sums|base]", "evaluation[sums|reference]"}
+"""The evaluations of the models that know of no forgetting task; they look at the samples of all."""
+REPORTS = {f"eval_report[{FIRST}]", f"eval_report[{SECOND}]", "leaderboard"}
+CELLS = 22
 
 
 def test_nothing_is_stale_after_everything_was_made(fresh: Pretend) -> None:
     assert fresh.actions() == {}
-    assert fresh.plan().to_dict() == {"stale": [], "blocked": [], "fresh": 18}
+    assert fresh.plan().to_dict() == {"stale": [], "blocked": [], "fresh": CELLS}
 
 
 def test_in_an_empty_store_everything_is_to_be_made(pretend: Pretend) -> None:
@@ -214,11 +229,12 @@ def test_an_input_that_came_out_the_same_makes_nothing_stale(fresh: Pretend) -> 
 
 
 def test_a_raised_code_version_is_told(fresh: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
-    raised = dataclasses.replace(lwf_assets.graph.ASSET["eval_report"], code_version="2")
+    before = lwf_assets.graph.ASSET["eval_report"]
+    raised = dataclasses.replace(before, code_version="next")
     monkeypatch.setitem(lwf_assets.graph.ASSET, "eval_report", raised)
     steps = fresh.steps()
-    assert set(steps) == {f"eval_report[{FIRST}]", f"eval_report[{SECOND}]", "leaderboard"}
-    assert steps[f"eval_report[{FIRST}]"].reasons == ("its code changed: 1 -> 2",)
+    assert set(steps) == REPORTS
+    assert steps[f"eval_report[{FIRST}]"].reasons == (f"its code changed: {before.code_version} -> next",)
 
 
 def test_a_changed_source_file_reaches_only_what_is_made_of_it(fresh: Pretend) -> None:
@@ -229,6 +245,8 @@ def test_a_changed_source_file_reaches_only_what_is_made_of_it(fresh: Pretend) -
         f"confidence_terms[{FIRST}]",
         f"scored_forget_set[{FIRST}]",
         *downstream(FIRST),
+        *PLAIN,
+        *REPORTS,
     }
 
 
@@ -245,13 +263,17 @@ def test_an_artifact_that_lost_a_file_is_missing(fresh: Pretend) -> None:
 
 def test_the_leaderboard_tells_of_new_and_of_removed_reports(fresh: Pretend) -> None:
     minds = fresh.values["forgetting_tasks"].pop("minds")
-    assert fresh.steps()["leaderboard"].reasons == (f"eval_report[{SECOND}] is no longer part of it",)
-    assert set(fresh.steps()) == {"leaderboard"}
+    assert set(fresh.steps()) == {*PLAIN, f"eval_report[{FIRST}]", "leaderboard"}
+    for name in (*PLAIN, f"eval_report[{FIRST}]"):
+        fresh.make(cell(name))
+    reasons = {f"eval_report[{FIRST}] changed", f"eval_report[{SECOND}] is no longer part of it"}
+    assert set(fresh.steps()["leaderboard"].reasons) == reasons
     fresh.make(cell("leaderboard"))
     assert fresh.actions() == {}
     fresh.values["forgetting_tasks"]["minds"] = minds
-    assert fresh.actions() == {"leaderboard": "TAKE"}
-    assert fresh.steps()["leaderboard"].reasons == (f"eval_report[{SECOND}] is new",)
+    assert fresh.actions() == dict.fromkeys([*PLAIN, f"eval_report[{FIRST}]", "leaderboard"], "TAKE")
+    reasons = {f"eval_report[{FIRST}] changed", f"eval_report[{SECOND}] is new"}
+    assert set(fresh.steps()["leaderboard"].reasons) == reasons
 
 
 def test_a_check_that_was_not_run_is_to_be_run(pretend: Pretend) -> None:
@@ -301,9 +323,11 @@ def test_a_failed_check_blocks_all_that_follows_and_nothing_beside_it(fresh: Pre
     )
     assert steps[str(which)].reasons == ("check failed: confidence_is_finite_with_spread: it is bad",)
     assert steps[f"lwf_checkpoint[{FIRST}]"].reasons == (f"{which} is blocked",)
-    assert steps[f"eval_report[{FIRST}]"].reasons == (f"lwf_checkpoint[{FIRST}] is blocked", f"{which} is blocked")
+    assert steps[evaluated(FIRST)].reasons == (f"lwf_checkpoint[{FIRST}] is blocked",)
+    blocked = (evaluated(FIRST), which, f"lwf_checkpoint[{FIRST}]")
+    assert steps[f"eval_report[{FIRST}]"].reasons == tuple(f"{name} is blocked" for name in blocked)
     plan = fresh.plan()
-    assert (len(plan.stale), len(plan.blocked)) == (0, 4)
+    assert (len(plan.stale), len(plan.blocked)) == (0, 5)
     fresh.values["unlearning"] = {"interval": 3}  # what is not blocked goes on
     assert fresh.actions()[f"lwf_checkpoint[{SECOND}]"] == "MAKE"
     assert fresh.actions()[f"lwf_checkpoint[{FIRST}]"] == "BLOCKED"
@@ -348,9 +372,10 @@ def test_force_makes_a_blocked_cell_anew_but_not_one_that_waits_for_another(fres
 def test_only_asks_for_a_cell_with_its_ancestors(pretend: Pretend) -> None:
     asked = cell(f"eval_report[{FIRST}]")
     planned = [step.cell for step in pretend.plan(only=[asked]).steps]
-    assert set(planned) == {
-        which for which in cells(pretend.study) if "minds" not in str(which) and which.asset != "leaderboard"
-    }
+    # What the models without a forgetting task are measured on: the samples of all of them.
+    samples = {cell("forgetting_prompts[minds]"), cell("self_generated_corpus[minds]")}
+    own = {which for which in cells(pretend.study) if "minds" not in str(which) and which.asset != "leaderboard"}
+    assert set(planned) == own | samples
     assert planned == [which for which in cells(pretend.study) if which in planned]
     assert [str(which) for which in with_ancestors(pretend.study, [cell("test_data[sums]")])] == [
         "learning_data[sums]",  # its check reads it
@@ -371,9 +396,10 @@ def test_the_plan_as_json(fresh: Pretend) -> None:
     fresh.values["evaluation"] = {"response_examples": 1}
     fresh.values["learning_tasks"]["sums"]["rows"] = {"test": 7}
     plan = json.loads(json.dumps(fresh.plan().to_dict()))
-    assert plan["fresh"] == 7
-    (test_data,) = plan["stale"]
-    assert test_data == {
+    assert plan["fresh"] == 7  # what is not scored, trained with forgetting or tested
+    stale = {(entry["asset"], entry["partition"]): entry for entry in plan["stale"]}
+    assert set(stale) == {("test_data", "sums"), ("evaluation", "sums|base"), ("evaluation", "sums|reference")}
+    assert stale["test_data", "sums"] == {
         "asset": "test_data",
         "partition": "sums",
         "action": "make",
@@ -382,6 +408,7 @@ def test_the_plan_as_json(fresh: Pretend) -> None:
     assert [(entry["asset"], entry["partition"], entry["action"]) for entry in plan["blocked"]] == [
         ("scored_forget_set", FIRST, "blocked"),
         ("lwf_checkpoint", FIRST, "blocked"),
+        ("evaluation", "sums|lwf.teeth", "blocked"),
         ("eval_report", FIRST, "blocked"),
         ("leaderboard", None, "blocked"),
     ]
