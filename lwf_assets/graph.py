@@ -109,7 +109,7 @@ ASSETS: tuple[AssetSpec, ...] = (
         "reference_checkpoint",
         dimensions=(LEARNING_TASK,),
         inputs=("base_model", "learning_data"),
-        code_version="1",
+        code_version="2",
         settings=lambda study: {**training_settings(study), "reference": fields_of(study.reference)},
     ),
     AssetSpec(

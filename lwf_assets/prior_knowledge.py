@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 def teach(
     work: Work, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prior: PriorSettings
 ) -> dict[str, Any]:
-    """Fine-tune `model` in place on all rows of the prior's tasks; gives figures for people."""
+    """Fine-tune `model` in place on the prior's tasks, validation rows and all; gives figures for people."""
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.samples import encode_sample
     from lwf_assets.engine.training import fine_tune
 
     context = work.context(model)
-    rows = [row for name, task in prior.tasks.items() for row in Task(name, task).learning_rows()[0]]
+    splits = [Task(name, task).learning_rows() for name, task in prior.tasks.items()]
+    rows = [row for train, validation in splits for row in (*train, *validation)]
     samples = [encode_sample(tokenizer, row.prompt, row.target, context=context, row_id=row.id) for row in rows]
     folder = work.scratch / "prior"
     fine_tune(

@@ -22,6 +22,12 @@ from lwf_assets.engine.gradient_operations import NODES_WITH_RULE
 from lwf_assets.engine.gradient_rules import RULES
 from lwf_assets.errors import LwfError
 
+AUTOCAST = (
+    "the model's forward pass runs under autocast, in which its gradients are rounded; per-sample gradients are taken "
+    "in the type of the weights. Leave the autocast, or, after a training in mixed precision, load the model anew: "
+    "Trainer leaves its autocast in the model"
+)
+
 
 @dataclass(frozen=True)
 class LookedUpOnce:
@@ -70,6 +76,8 @@ class GradientWatch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         rule = RULES.get(func) if "out" not in kwargs else None
+        if rule is not None and torch.is_autocast_enabled(self.anchor.device.type):
+            raise LwfError(AUTOCAST)
         result = rule(self, *args, **kwargs) if rule is not None else NotImplemented
         return func(*args, **kwargs) if result is NotImplemented else result
 

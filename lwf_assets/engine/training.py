@@ -111,6 +111,8 @@ def fine_tune(
     )
     trainer.remove_callback(PrinterCallback)  # stdout belongs to the caller
     trainer.train(resume_from_checkpoint=newest_whole_checkpoint(folder))
+    # Else every later use of the model would run under the autocast of the training.
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     points = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [
         CurvePoint(int(p["step"]), float(p["loss"]), float(p["learning_rate"]), float(p.get("grad_norm", math.nan)))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from by_hand import in_float64, loss_by_hand, same_bits, tiny_model, weights
-from tiny import random_samples, tiny_llama
+from tiny import load_tiny, random_samples, tiny_llama
 from trainers import Poison, Snapshots, StopAt, StoppedError
 from transformers import PreTrainedModel, TrainerCallback
 
@@ -58,6 +58,14 @@ class KillInTheSecondCheckpoint(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 6:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_after_mixed_precision_the_model_computes_in_its_own_again(tmp_path: Path) -> None:
+    model = tiny_llama()
+    fine_tune(model, LEARNED, _settings(autocast="bfloat16"), seed=0, folder=tmp_path / "training")
+    model.save_pretrained(tmp_path / "model")
+    found = negative_log_likelihoods(model, LEARNED)
+    assert found == negative_log_likelihoods(load_tiny(tmp_path / "model"), LEARNED)
 
 
 def test_learns(tmp_path: Path) -> None:
