@@ -15,6 +15,7 @@ from lwf_assets.graph import Cell
 from lwf_assets.partition import Partition
 from lwf_assets.store import Artifact
 from lwf_assets.study import Study
+from lwf_assets.study_sections import PriorSettings
 from lwf_assets.tasks.rows import LearningRow, PromptRow, TestRow
 from lwf_assets.tasks.settings import TaskSettings
 
@@ -61,6 +62,12 @@ def test_amount(study: Study, task: str, known: Known) -> Amount:
 def other_test_amount(task: TaskSettings) -> Amount:
     """Test rows of a task that is neither learned nor has an asset of its own."""
     return _data({}, "test_rows", task.rows.test)
+
+
+def taught_amount(prior: PriorSettings) -> Amount:
+    """Rows that a base is taught before the study begins."""
+    limits = [task.rows.train for task in prior.tasks.values()]
+    return _data({}, "train_rows", None if None in limits else sum(limit for limit in limits if limit is not None))
 
 
 def prompt_amount(study: Study, task: str, known: Known) -> Amount:

@@ -16,6 +16,7 @@ from lwf_assets.amounts import (
     learning_amount,
     other_test_amount,
     prompt_amount,
+    taught_amount,
     test_amount,
 )
 from lwf_assets.arithmetic import OPTIMIZER, forward, generation, gradients, training, unlearning
@@ -111,8 +112,16 @@ def _leaderboard(study: Study, partition: Partition, known: Known) -> Rows:
 
 
 def _base_model(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
-    peak = (weights(study, facts), second_copy(facts))
-    return Cost(float(facts.parameters), peak, on_accelerator=False)
+    """Loading and, where the base has a prior, teaching."""
+    peak, prior = (weights(study, facts), second_copy(facts)), partition.prior or study.model.prior
+    if prior is None:
+        return Cost(float(facts.parameters), peak, on_accelerator=False)
+    settings = study.priors[prior].training
+    rows = taught_amount(study.priors[prior])
+    work = training(settings, facts, rows, replace(rows, rows=0))
+    taught = study.model_copy(update={"training": settings})
+    parts = largest_peak([peak, training_peak(taught, facts, rows)])
+    return Cost(None if work is None else facts.parameters + work, parts, guessed=True)
 
 
 def _self_generated_corpus(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
@@ -171,15 +180,16 @@ def _arm_checkpoint(study: Study, partition: Partition, known: Known, facts: Mod
     """As LWF, or as the reference where nothing is forgotten."""
     model = find(study, partition)
     train, validation = learning_amount(study, model.learning_task, known)
-    work, corpus = training(study.training, facts, train, validation), None
+    work, corpus, own = training(study.training, facts, train, validation), None, study
     if isinstance(model.arm, ForgettingArmSettings) and model.forgetting_task is not None:
         corpus = corpus_amount(study, model.forgetting_task, known)
         settings = model.arm.unlearning_settings(study.unlearning)
+        own = study.model_copy(update={"unlearning": settings})
         if work is not None:
             work += unlearning(settings, study.training, facts, train, corpus)
     elif isinstance(model.arm, ExtraStepsArm) and work is not None:
         work *= 1 + 1 / study.unlearning.interval
-    peak = training_peak(study, facts, train, corpus)
+    peak = training_peak(own, facts, train, corpus)
     if isinstance(model.arm, L2SpArm):
         peak = (*peak, model_beside("the weights at the start", facts))
     return Cost(_every_seed(study, work), peak, train.guessed or (corpus is not None and corpus.guessed))

@@ -20,6 +20,7 @@ import pyarrow as pa
 from lwf_assets import forgetting_prompts, self_generated_corpus, utility_data
 from lwf_assets.asset_settings import utility_tasks
 from lwf_assets.compared import Compared, find
+from lwf_assets.errors import LwfError
 from lwf_assets.seeded_fine_tunes import CURVES, VALIDATION, seed_folder, seeds_of
 from lwf_assets.study import BASE, LWF
 from lwf_assets.tables import read_rows, write_rows
@@ -272,6 +273,11 @@ class _Measurement:
 
         context = self.work.context(model)
         encoded = [encode_prompt(tokenizer, passage["text"])[: context.max_length] for passage in self.passages]
+        for passage, ids in zip(self.passages, encoded, strict=True):
+            if len(ids) < 2:
+                raise LwfError(
+                    f"evaluation.neutral_text: the passage {passage['id']!r} is a single token; give a longer one"
+                )
         samples = [Sample(ids[:1], ids[1:]) for ids in encoded]  # the first token has nothing to be predicted from
         losses = negative_log_likelihoods(model, samples, token_budget=self.work.study.model.token_budget)
         return [

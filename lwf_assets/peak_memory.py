@@ -64,7 +64,8 @@ def model_beside(what: str, facts: ModelFacts) -> Part:
 
 
 def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amount | None = None) -> Peak:
-    """Weights, gradients, the moments of one Adam or of two, and the activations of the largest batch.
+    """Weights, gradients, the moments of one Adam or of two, what unlearning holds beside, and the activations of the
+    largest batch.
 
     On a CPU gradients and activations add up although one goes as the other comes: the memory allocator gives neither
     back. What is needed for sure is only the larger of the two.
@@ -76,6 +77,12 @@ def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amo
     if forgotten is not None and (training_steps(settings, train) or math.inf) >= ascent.interval:
         rows = ascent.batch_size
         batches.append(activations(study, facts, forgotten, rows, f"unlearning.batch_size: {rows}"))
+        parts.append(_copies("the weights before an unlearning step, which is measured", facts, 1))
+        if ascent.retain is not None:
+            rows = ascent.retain.batch_size
+            batches.append(activations(study, facts, forgotten, rows, f"unlearning.retain.batch_size: {rows}"))
+            if ascent.retain.kind == "kl":
+                parts.append(model_beside("the base model, unlearning.retain.kind: kl", facts))
         if ascent.optimizer == "adam":
             parts.append(_copies("the ascent's two moments", facts, 2, "unlearning.optimizer: adam"))
     largest = max(batches, key=lambda part: part.size or 0)

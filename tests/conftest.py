@@ -1,4 +1,4 @@
-"""One tiny study, built once, and copies of it to change."""
+"""One tiny study, built once, and copies of it to change; and one with arms, made once, to be read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dagster_project.terminal import quiet_libraries
 
 quiet_libraries()
 
+from armed import Armed, make_armed
 from tiny import tiny_study_values
 from world import World, new_world
 
@@ -38,6 +39,14 @@ def built(_built: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wor
     shutil.copytree(_built.home.root, tmp_path / "home")
     monkeypatch.setenv("LWF_HOME", str(tmp_path / "home"))
     return World(tmp_path / "study", Home(tmp_path / "home"), tiny_study_values(tmp_path / "study"))
+
+
+@pytest.fixture(scope="session")
+def armed(tmp_path_factory: pytest.TempPathFactory) -> Armed:
+    """The tiny study with arms of every kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)  # fifty artifacts are many for a slow disk
+        return make_armed(tmp_path_factory.mktemp("armed"))
 
 
 @pytest.fixture(autouse=True)

@@ -266,6 +266,8 @@ def test_one_seed_of_several_that_did_not_learn_is_named(tmp_path: Path) -> None
 
 def test_every_check_belongs_to_an_asset_and_every_trained_model_is_checked() -> None:
     assert {check.asset for check in CHECKS} <= set(ASSET)
-    for asset in ("reference_checkpoint", "lwf_checkpoint"):
+    for asset in ("reference_checkpoint", "lwf_checkpoint", "arm_checkpoint"):
         assert {check.look for check in checks_of(asset)} == {weights_are_finite, learning_loss_fell}
+    for asset in ("base_model", "control_base"):
+        assert {check.look for check in checks_of(asset)} == {weights_are_finite}
     assert checks_of("leaderboard") == ()

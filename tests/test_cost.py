@@ -35,8 +35,24 @@ LWF, TERMS, CORPUS = (
     Cell("confidence_terms", BOTH),
     Cell("self_generated_corpus", FORGOTTEN),
 )
+EVALUATION = Cell("evaluation", Partition(learning_task="sums", model="lwf.teeth"))
+HEAVY = [REFERENCE, FISHER, TERMS, LWF, CORPUS, EVALUATION]
 REPORT = Cell("eval_report", BOTH)
-HEAVY = [REFERENCE, FISHER, TERMS, LWF, CORPUS, REPORT]
+ARMS: dict[str, Any] = {
+    "same": {"kind": "lwf"},
+    "often": {"kind": "lwf", "unlearning": {"interval": 2}},
+    "longer": {"kind": "extra_steps"},
+    "l2_sp": {"kind": "l2_sp"},
+    "taught": {"kind": "other_base", "prior": "old"},
+}
+PRIORS = {"old": {"tasks": {"old": {"preset": "chain_sum", "rows": {"train": 50}}}, "training": {"max_steps": 40}}}
+
+
+def arm(name: str) -> Cell:
+    """The checkpoint of an arm on the one learning task."""
+    key = f"{name}.teeth" if ARMS[name]["kind"] == "lwf" else name
+    return Cell("arm_checkpoint", Partition(learning_task="sums", arm=key))
+
 
 Change = dict[str, Any]
 
@@ -59,6 +75,9 @@ def study_of(model: Path, changes: Change) -> Study:
         "forgetting_tasks": {"teeth": {"preset": "chain_sum", "rows": {"train": 30, "validation": 1, "test": 1}}},
         "training": {"max_steps": 40, "learning_rate": 0.1, "autocast": "off"},
         "fisher": {"samples": None},
+        "priors": PRIORS,
+        "arms": ARMS,
+        "probe": {},
     }
     for key, value in copy.deepcopy(changes).items():
         section, _, name = key.partition("__")
@@ -130,7 +149,7 @@ def test_of_a_model_that_cannot_be_read_nothing_is_known(
     folder = write_header_model(tmp_path)
     (folder / "model.safetensors").write_bytes(rubbish)
     assert read_facts(folder, "float32") is None
-    for cell in HEAVY:
+    for cell in [*HEAVY, arm("same"), Cell("forgetting_probe", EVALUATION.partition)]:
         assert foreseen(folder, cell, {}, {}) == Cost(None)
 
 
@@ -191,6 +210,43 @@ def test_training_work_grows_with_steps_and_epochs_and_unlearning(cost: Callable
     assert work(cost(LWF, unlearning__interval=2)) > 1.3 * work(cost(LWF, unlearning__interval=10))
 
 
+def test_an_arm_costs_what_it_does(cost: Callable[..., Cost]) -> None:
+    assert work(cost(arm("same"))) == work(cost(LWF))
+    assert work(cost(arm("often"))) == work(cost(LWF, unlearning__interval=2)) > work(cost(LWF))
+    assert work(cost(arm("taught"))) == work(cost(arm("l2_sp"))) == work(cost(REFERENCE))
+    longer = work(cost(arm("longer"), unlearning__interval=10)) / work(cost(REFERENCE))
+    assert longer == pytest.approx(1 + 1 / 10)
+    assert cost(arm("same")).surely == cost(LWF).surely
+    assert cost(LWF, unlearning__interval=100).surely < cost(arm("often"), unlearning__interval=100).surely
+    assert cost(arm("l2_sp")).surely == cost(REFERENCE).surely + 4 * PARAMETERS
+    assert cost(arm("taught")).surely == cost(REFERENCE).surely
+
+
+def test_a_base_that_is_taught_costs_its_training(cost: Callable[..., Cost]) -> None:
+    plain, taught = Cell("base_model", Partition()), Cell("control_base", Partition(prior="old"))
+    trained = work(cost(REFERENCE, training__max_steps=40))
+    assert 0.5 * trained < work(cost(taught)) - work(cost(plain)) < 2 * trained
+    assert cost(plain, model__prior="old").work == cost(taught).work
+    assert cost(plain, model__prior="old").surely == 4 * 4 * PARAMETERS
+
+
+def test_an_evaluation_grows_with_its_items_and_seeds(cost: Callable[..., Cost]) -> None:
+    assert work(cost(EVALUATION, seeds=[0, 1, 2])) == pytest.approx(3 * work(cost(EVALUATION)))
+    base = Cell("evaluation", Partition(learning_task="sums", model="base"))
+    assert work(cost(base, seeds=[0, 1, 2])) == work(cost(base))
+    items = {"sums": {"preset": "chain_sum", "rows": {"train": 100, "validation": 10, "test": 200}}}
+    assert work(cost(EVALUATION, learning_tasks=items)) > 2 * work(cost(EVALUATION))
+    more = {"evaluation": {"untouched_tasks": {"more": {"preset": "chain_sum", "rows": {"test": 200}}}}}
+    assert work(cost(EVALUATION, **more)) > 2 * work(cost(EVALUATION))
+
+
+def test_a_probe_grows_with_its_looks_and_its_steps(cost: Callable[..., Cost]) -> None:
+    cell = Cell("forgetting_probe", EVALUATION.partition)
+    assert work(cost(cell, probe__relearning_steps=16)) > 1.2 * work(cost(cell))
+    assert work(cost(cell, probe__quantization=[8])) < work(cost(cell))
+    assert cost(cell).surely == cost(REFERENCE).surely
+
+
 def test_a_backward_pass_is_twice_a_forward_pass(cost: Callable[..., Cost]) -> None:
     per_token = 2 * (PARAMETERS - 64_000)
     mean = 80 / 3.5 + 20 / 3.5 + 1
@@ -211,8 +267,10 @@ def test_fisher_holds_weights_its_result_and_a_batch(cost: Callable[..., Cost]) 
 def test_terms_hold_the_difference_too_and_lwf_a_second_optimizer(cost: Callable[..., Cost]) -> None:
     assert cost(TERMS).surely == 3 * 4 * PARAMETERS
     assert cost(REFERENCE).surely == 4 * 4 * PARAMETERS
-    assert cost(LWF).surely == 6 * 4 * PARAMETERS
-    assert cost(LWF, unlearning__optimizer="sgd").surely == 4 * 4 * PARAMETERS
+    assert cost(LWF).surely == 7 * 4 * PARAMETERS  # and the weights before an unlearning step
+    assert cost(LWF, unlearning__optimizer="sgd").surely == 5 * 4 * PARAMETERS
+    assert cost(LWF, unlearning__retain={"kind": "nll"}).surely == 7 * 4 * PARAMETERS
+    assert cost(LWF, unlearning__retain={"kind": "kl"}).surely == 8 * 4 * PARAMETERS
     assert cost(LWF, unlearning__interval=100).surely == 4 * 4 * PARAMETERS
 
 
@@ -259,7 +317,7 @@ def test_lengths_of_a_built_corpus_are_taken_as_they_are(cost: Callable[..., Cos
 def test_rows_without_number_leave_the_work_unknown_but_not_the_weights(tmp_path: Path, model: Path) -> None:
     source = {"kind": "file", "train": str(tmp_path / "rows.jsonl")}
     changes = {"learning_tasks": {"sums": {"source": source}}, "training": {"epochs": 1, "learning_rate": 0.1}}
-    for cell in (REFERENCE, FISHER, LWF, REPORT, Cell("learning_data", LEARNED)):
+    for cell in (REFERENCE, FISHER, LWF, arm("same"), EVALUATION, REPORT, Cell("learning_data", LEARNED)):
         assert foreseen(model, cell, changes, {}).work is None
     assert foreseen(model, FISHER, changes, {}).surely == 8 * PARAMETERS
 

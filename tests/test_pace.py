@@ -82,6 +82,23 @@ def test_what_computes_alike_stands_in_until_there_is_something_of_its_own(timed
     assert timed.seconds(other, 2e9) == pytest.approx(14)
 
 
+@pytest.mark.parametrize(
+    ("timed_one", "other"),
+    [
+        (REFERENCE, Cell("arm_checkpoint", Partition(learning_task="sums", arm="bss"))),
+        (
+            Cell("self_generated_corpus", Partition("teeth")),
+            Cell("evaluation", Partition(learning_task="sums", model="base")),
+        ),
+    ],
+)
+def test_the_first_arm_and_the_first_evaluation_are_told_by_what_was_there(
+    timed_one: Cell, other: Cell, timed: Timed
+) -> None:
+    timed.add(timed_one, 10, 1e9)
+    assert timed.seconds(other, 3e9) == pytest.approx(30)
+
+
 def test_the_very_recipe_tells_its_own_time(timed: Timed) -> None:
     recipe = timed.add(FISHER, 33, 1e9)
     for _ in range(3):

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from tiny import write_prompts
@@ -13,6 +14,7 @@ from world import World
 
 from lwf_assets.eval_report import read_summary
 from lwf_assets.graph import Cell
+from lwf_assets.partition import Partition
 from lwf_assets.store import Manifest
 from lwf_assets.tables import read_rows
 
@@ -27,9 +29,14 @@ def downstream_of_alpha(*keys: str) -> set[str]:
     return {
         *each("scored_forget_set", *keys),
         *each("lwf_checkpoint", *keys),
+        *each("evaluation", *(f"sums|lwf.{key.split('|')[0]}" for key in keys)),
         *each("eval_report", *keys),
         "leaderboard",
     }
+
+
+PLAIN = each("evaluation", "sums|base", "sums|reference")
+"""The evaluations of the models without a forgetting task, which look at the samples of all of them."""
 
 
 def assert_stale_then_built(world: World, expected: set[str]) -> None:
@@ -41,7 +48,7 @@ def assert_stale_then_built(world: World, expected: set[str]) -> None:
 
 def test_after_a_build_there_is_nothing_to_do(built: World) -> None:
     plan = built.plan()
-    assert plan.to_dict() == {"stale": [], "blocked": [], "fresh": 18}
+    assert plan.to_dict() == {"stale": [], "blocked": [], "fresh": 22}
     assert built.build() == []
 
 
@@ -62,6 +69,8 @@ def test_one_prompt_of_one_forgetting_file(built: World) -> None:
             *each("self_generated_corpus", "teeth"),
             *each("confidence_terms", "teeth|sums"),
             *downstream_of_alpha("teeth|sums"),
+            *PLAIN,
+            *each("eval_report", *CELLS),
         },
     )
 
@@ -83,13 +92,17 @@ def test_a_new_forgetting_task(built: World) -> None:
             *each("self_generated_corpus", "stars"),
             *each("confidence_terms", "stars|sums"),
             *downstream_of_alpha("stars|sums"),
+            *PLAIN,
+            *each("eval_report", *CELLS),
         },
     )
 
 
 def test_the_size_of_the_test_set_retrains_nothing(built: World) -> None:
     built.values["learning_tasks"]["sums"]["rows"]["test"] = 8
-    assert_stale_then_built(built, {*each("test_data", "sums"), *each("eval_report", *CELLS), "leaderboard"})
+    evaluations = {*PLAIN, *each("evaluation", "sums|lwf.teeth", "sums|lwf.minds")}
+    expected = {*each("test_data", "sums"), *evaluations, *each("eval_report", *CELLS), "leaderboard"}
+    assert_stale_then_built(built, expected)
 
 
 def test_back_to_the_first_settings_everything_comes_from_the_store(built: World) -> None:
@@ -155,14 +168,21 @@ def test_the_report_holds_every_figure(built: World) -> None:
     folder = built.artifact("eval_report")
     summary = read_summary(folder)
     assert [entry["model"] for entry in summary["models"]] == ["base", "reference", "lwf"]
-    items = read_rows(folder / "items.parquet")
     for entry in summary["models"]:
-        mine = [item for item in items if item["model"] == entry["model"]]
-        assert len(mine) == 6
-        expected = sum(item["target_nll"] for item in mine) / 6
+        key = f"lwf.{summary['forgetting_task']}" if entry["model"] == "lwf" else entry["model"]
+        items = read_rows(evaluation_of(built, key) / "items.parquet")
+        assert len(items) == 6
+        expected = sum(item["target_nll"] for item in items) / 6
         assert math.isclose(entry["measures"]["target_nll"]["mean"], expected, rel_tol=1e-9)
     page = (folder / "report.html").read_text()
-    assert all(row["sample_id"] in page for row in read_rows(folder / "forgetting.parquet"))
+    scored = read_rows(built.artifact("scored_forget_set") / "scored_forget_set.parquet")
+    assert all(row["id"] in page for row in scored if row["selected"])
+
+
+def evaluation_of(world: World, model: str) -> Path:
+    artifact = world.home.store.current("evaluation", Partition(learning_task="sums", model=model))
+    assert artifact is not None
+    return artifact.path
 
 
 def test_the_ledger_names_selected_samples_and_the_steps_of_the_study(built: World) -> None:

@@ -35,7 +35,7 @@ def test_one_parent_per_dagster_run_and_one_nested_run_per_cell(built: World, cl
     assert len(parents) == len(dagster_runs)
     cells = Counter((run.data.tags["lwf.asset"], run.data.tags["lwf.partition"]) for run in children)
     assert set(cells.values()) == {1}
-    assert len(cells) == 18
+    assert len(cells) == 22
     for child in children:
         parent = parents[child.data.tags["mlflow.parentRunId"]]
         assert parent.data.tags["dagster.run_id"] == child.data.tags["dagster.run_id"]
