@@ -25,15 +25,22 @@ def read_passages(path: Path) -> list[Passage]:
     """
     key = "evaluation.neutral_text"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines, which also breaks within a string
     except (OSError, UnicodeDecodeError) as error:
         raise LwfError(f"{key}: {path} cannot be read: {error}") from None
-    passages = [_passage(f"{key}: {path}, line {n}", line) for n, line in enumerate(lines, start=1) if line.strip()]
+    passages: dict[str, tuple[int, Passage]] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        place = f"{key}: {path}, line {number}"
+        passage = _passage(place, line)
+        if passage.id in passages:
+            first, _ = passages[passage.id]
+            raise LwfError(f"{place}: id {passage.id!r} was used before, in line {first}; give each passage its own")
+        passages[passage.id] = number, passage
     if not passages:
         raise LwfError(f"{key}: {path} holds no passage")
-    if len({passage.id for passage in passages}) < len(passages):
-        raise LwfError(f"{key}: {path}: an id stands twice; give each passage its own")
-    return passages
+    return [passage for _, passage in passages.values()]
 
 
 def _passage(place: str, line: str) -> Passage:

@@ -26,6 +26,10 @@ Most defaults are ours, not the paper's: it names few of its values (see [method
 - Paths are relative to the file that writes them.
 - A task without a body (`gsm8k:`) is the preset of that name; under `forgetting_tasks` first the learning
   task of that name.
+- Every task has the keys of `learning_tasks.<name>`: those of `forgetting_tasks`, of `priors.<name>.tasks` and of
+  `evaluation.untouched_tasks` too.
+- `confidence` and `unlearning` of an arm have the keys of the sections of that name. What an arm does not say is the
+  study's; a `selection_count` takes the place of the study's `selection_ratio`, and the other way round.
 """
 
 
@@ -52,7 +56,8 @@ def _section(path: str, model: type[BaseModel]) -> str:
     title = f"## `{path}`" if path else "## Top level"
     summary = " ".join((model.__doc__ or "").split("\n\n")[0].split())
     rows = [f"\n{title}\n\n{summary}\n", "| key | value | default | |", "| --- | --- | --- | --- |"]
-    for name, field in model.model_fields.items():
+    # The kind first: it says which of several sections this is.
+    for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] != "kind"):
         told = (field.description or "").replace("|", "\\|")
         rows.append(f"| `{name}` | {_type_name(field.annotation)}{_bounds(field)} | {_default(field)} | {told} |")
     return "\n".join(rows)
@@ -62,9 +67,9 @@ def _child_path(path: str, name: str, field: FieldInfo, nested: type[BaseModel])
     own = f"{path}.{name}" if path else name
     if typing.get_origin(field.annotation) is dict:
         own += ".<name>"
-    if "kind" in nested.model_fields:
-        (kind,) = typing.get_args(nested.model_fields["kind"].annotation)
-        own += f" (kind: {kind})"
+    kinds = typing.get_args(nested.model_fields["kind"].annotation) if "kind" in nested.model_fields else ()
+    if len(kinds) == 1:  # one of several that may stand here; else `kind` is a choice within one section
+        own += f" (kind: {kinds[0]})"
     return own
 
 
@@ -110,7 +115,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
-    if value is PydanticUndefined or isinstance(value, BaseModel):
+    if value is PydanticUndefined or isinstance(value, BaseModel) or value == "":
         return ""
     if value is None:
         return "null"
