@@ -10,15 +10,15 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from dagster_project.report_table import print_reports, report_figures
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import ASSET, Cell, cells
 from lwf_assets.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
@@ -102,18 +102,18 @@ def build(
         err.print(f"Nothing to do: all {len(cells(settings))} artifacts of {settings.name} are fresh.")
     else:
         err.print(f"Built {len(ran)} artifacts in {seconds:.0f} s.")
-    _print_reports(settings, home, _report_cells(settings, cell))
+    print_reports(out, settings, home, _report_cells(settings, cell))
 
 
 @app.command()
 def report(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
-    """Base, reference and LWF side by side, and where the page is."""
+    """The verdict, every model beside the reference, and where the page is."""
     settings, home = load_study(study), Home.from_environment()
     wanted = _report_cells(settings, cell)
     if as_json:
-        print(json.dumps([_report_dict(home, c) for c in wanted], indent=2))
+        print(json.dumps([report_figures(home, c) for c in wanted], indent=2))
     else:
-        _print_reports(settings, home, wanted)
+        print_reports(out, settings, home, wanted)
 
 
 @app.command()
@@ -255,73 +255,6 @@ def _duration(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"~{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
     return f"~{seconds:.0f} s" if seconds >= 1 else "<1 s"
-
-
-def _report_dict(home: Home, cell: Cell) -> dict[str, Any]:
-    from lwf_assets import eval_report
-
-    artifact = home.store.current(cell.asset, cell.partition)
-    if artifact is None:
-        raise LwfError(f"{cell} is not built yet; run `lwf build`")
-    checkpoint = home.store.current("lwf_checkpoint", cell.partition)
-    assert checkpoint is not None
-    run = checkpoint.manifest.provenance.get("mlflow_run")
-    return {
-        **eval_report.read_summary(artifact.path),
-        "page": str(artifact.path / eval_report.PAGE),
-        "checkpoint": str(checkpoint.path),
-        "mlflow_run": run,
-    }
-
-
-def _print_reports(study: Study, home: Home, wanted: list[Cell]) -> None:
-    for cell in wanted:
-        figures = _report_dict(home, cell)
-        title = f"{figures['learning_task']}, forgetting {figures['forgetting_task']}"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        columns = {
-            "accuracy": "accuracy, 95 %",
-            "invalid": "invalid",
-            "target_nll": "target NLL",
-            "forgotten_nll": "forgotten NLL",
-            "kept_nll": "kept NLL",
-        }
-        table.add_column("model", no_wrap=True)
-        for title in columns.values():
-            table.add_column(title, justify="right", no_wrap=True)
-        for entry in figures["models"]:
-            accuracy, *others = (entry["measures"].get(name) for name in columns)
-            table.add_row(entry["model"], _interval(accuracy), *(_mean(values) for values in others))
-        out.print(table)
-        difference = figures["difference"]
-        seeds = f"{difference['seeds']} seed{'s' if difference['seeds'] > 1 else ''}"
-        out.print(
-            f"LWF - reference: {_interval(difference['interval'])} {difference['measure']} "
-            f"({difference['items']} paired items, {seeds})",
-            soft_wrap=True,
-        )
-        out.print(
-            "NLL in nats per token; forgotten and kept: the model's own samples that were and were not unlearned."
-        )
-        for name in ("page", "checkpoint", "mlflow_run"):
-            out.print(Text(f"  {name.replace('_', ' ')}: {figures[name]}"), soft_wrap=True)
-    board = home.store.current("leaderboard", Partition())
-    if board is not None and len(wanted) > 1:
-        from lwf_assets import leaderboard
-
-        out.print(Text(f"leaderboard of {study.name}: {board.path / leaderboard.PAGE}"), soft_wrap=True)
-
-
-def _mean(values: dict[str, float | None] | None) -> str:
-    return "-" if values is None or values["mean"] is None else f"{values['mean']:.3f}"
-
-
-def _interval(values: dict[str, float | None] | None) -> str:
-    if values is None or values["mean"] is None:
-        return "-"
-    if values["low"] is None:
-        return f"{values['mean']:.3f}"
-    return f"{values['mean']:.3f} [{values['low']:.3f}, {values['high']:.3f}]"
 
 
 if __name__ == "__main__":

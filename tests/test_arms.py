@@ -232,7 +232,9 @@ def test_another_base_is_where_its_arm_starts(armed: Armed, tmp_path: Path) -> N
     assert abs(control - base) > 1e-3
 
 
-@pytest.mark.parametrize(XX)
+@pytest.mark.parametrize(
+    ("asset", "key", "prior"), [("base_model", None, "legs"), ("control_base", "letters", "letters")]
+)
 def test_a_base_knows_what_it_was_taught(armed: Armed, asset: str, key: str | None, prior: str) -> None:
     artifact = armed.artifact(asset, key)
     tokenizer = load_tokenizer(artifact.path)

@@ -32,6 +32,7 @@ def test_plan_lists_nothing_after_a_build_and_names_reasons_after_an_edit(built:
     assert [(step["asset"], step["partition"]) for step in plan["stale"]] == [
         ("scored_forget_set", "teeth|sums"),
         ("lwf_checkpoint", "teeth|sums"),
+        ("evaluation", "sums|lwf.teeth"),
         ("eval_report", "teeth|sums"),
     ]
     assert "selection_count: none -> 2" in plan["stale"][0]["reasons"]
@@ -46,15 +47,17 @@ def test_build_of_one_cell_leaves_the_other_stale(built: World) -> None:
     assert [(step["asset"], step["partition"]) for step in ran] == [
         ("scored_forget_set", "minds|sums"),
         ("lwf_checkpoint", "minds|sums"),
+        ("evaluation", "sums|lwf.minds"),
         ("eval_report", "minds|sums"),
     ]
-    assert {step["partition"] for step in json_of(lwf(built, "plan", "--json"))["stale"]} == {"teeth|sums", None}
+    left = {step["partition"] for step in json_of(lwf(built, "plan", "--json"))["stale"]}
+    assert left == {"teeth|sums", "sums|lwf.teeth", None}
 
 
 def test_build_with_nothing_to_do_says_so_and_ends_with_the_reports(built: World) -> None:
     done = lwf(built, "build")
     assert done.returncode == 0
-    assert "Nothing to do: all 18 artifacts of tiny are fresh." in done.stderr
+    assert "Nothing to do: all 22 artifacts of tiny are fresh." in done.stderr
     first_words = [line.split()[0] for line in done.stdout.splitlines() if line.split()]
     assert [word for word in first_words if word in ("base", "reference", "lwf")] == ["base", "reference", "lwf"] * 2
     for name in ("page", "checkpoint", "mlflow run"):
@@ -93,11 +96,53 @@ def test_sql_joins_views_across_partitions(built: World) -> None:
 
 def test_an_assets_view_shows_its_main_table(built: World) -> None:
     query = """
-        SELECT (SELECT count(*) FROM eval_report WHERE response IS NOT NULL) AS items,
-               (SELECT count(*) FROM eval_report__items) AS all_items,
+        SELECT (SELECT count(*) FROM evaluation WHERE response IS NOT NULL) AS items,
+               (SELECT count(*) FROM evaluation__items) AS all_items,
+               (SELECT count(verdict) FROM eval_report) = (SELECT count(*) FROM eval_report__effects) AS effects,
                (SELECT count(*) FROM learning_data) AS train
     """
-    assert json_of(lwf(built, "sql", query, "--json")) == [{"items": 36, "all_items": 36, "train": 24}]
+    expected = {"items": 24, "all_items": 24, "effects": True, "train": 24}
+    assert json_of(lwf(built, "sql", query, "--json")) == [expected]
+
+
+def test_the_view_of_evaluations_tells_models_and_their_own_columns_apart(built: World) -> None:
+    query = """
+        SELECT model, learning_task, forgetting_task, seed, count(*) AS n FROM evaluation
+        GROUP BY ALL ORDER BY ALL
+    """
+    rows = json_of(lwf(built, "sql", query, "--json"))
+    assert [(row["model"], row["seed"]) for row in rows] == [
+        ("base", None),
+        ("lwf.minds", 0),
+        ("lwf.teeth", 0),
+        ("reference", 0),
+    ]
+    assert {(row["learning_task"], row["forgetting_task"], row["n"]) for row in rows} == {("sums", None, 6)}
+    # What a table says of itself goes before its place: the reference is looked at by forgetting task.
+    query = "SELECT DISTINCT model, forgetting_task FROM evaluation__forgetting WHERE model <> 'base' ORDER BY ALL"
+    assert [tuple(row.values()) for row in json_of(lwf(built, "sql", query, "--json"))] == [
+        ("lwf.minds", "minds"),
+        ("lwf.teeth", "teeth"),
+        ("reference", "minds"),
+        ("reference", "teeth"),
+    ]
+
+
+def test_report_begins_with_the_verdict_and_shows_every_model_beside_the_reference(built: World) -> None:
+    told = lwf(built, "report", "--cell", "teeth|sums").stdout
+    (report,) = json_of(lwf(built, "report", "--json", "--cell", "teeth|sums"))
+    lines = told.splitlines()
+    assert lines[0] == "sums, forgetting teeth"
+    assert lines[1] == report["outcome"]
+    assert lines[1].startswith(("Too few seeds to say (1 trained).", "No verdict: the difference is the same"))
+    rows = {line.split()[0]: line for line in lines[2:] if line.split()}
+    for entry in report["models"]:
+        for measure in ("accuracy", "target_nll", "forgotten_nll", "kept_nll"):
+            assert f"{entry['measures'][measure]['mean']:.3f}" in rows[entry["model"]]
+    (effect,) = [e for e in report["effects"] if (e["model"], e["measure"]) == ("lwf", "accuracy")]
+    assert effect["verdict"] in rows["lwf"]
+    assert f"{effect['difference']['mean']:+.3f}" in rows["lwf"]
+    assert effect["verdict"] not in rows["base"]
 
 
 def test_a_wrong_query_names_the_views(built: World) -> None:

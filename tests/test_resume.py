@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from armed import Armed
 from tiny import save_tiny_model, tiny_llama
 from world import World, new_world
 
@@ -35,6 +38,47 @@ main()
 def run(world: World, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file)}
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+
+
+# Makes one cell of the armed study from what is there, without Dagster.
+MAKE_ARM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from armed import Armed
+from lwf_assets.materialize import materialize
+from lwf_assets.store import Store
+from lwf_assets.study_file import load_study
+
+folder = Path(sys.argv[4])
+armed = Armed(folder, load_study(folder / "study.yaml"), Store(folder / "store"))
+made = materialize(armed.study, armed.store, armed.cell("arm_checkpoint", sys.argv[5]))
+print(made.artifact.version, made.artifact.manifest.provenance["resumed"])
+"""
+
+
+@pytest.mark.parametrize("name", ["npo.teeth", "noise.teeth"])
+def test_an_arm_that_is_killed_ends_where_it_would_have_ended(armed: Armed, tmp_path: Path, name: str) -> None:
+    before = armed.artifact("arm_checkpoint", f"{name}|sums")
+    shutil.copytree(armed.folder, tmp_path / "killed")
+    folder = tmp_path / "killed"
+    shutil.rmtree(folder / "store" / "arm_checkpoint" / f"{name}+sums")
+    values = yaml.safe_load((folder / "study.yaml").read_text())
+    values["training"]["checkpoint_every"] = 2
+    (folder / "study.yaml").write_text(yaml.safe_dump(values))
+    die, make = BUILD_AND_DIE.split("sys.argv = ")[0], MAKE_ARM
+    words = ("arm_checkpoint", "5", str(Path(__file__).parent), str(folder), f"{name}|sums")
+    killed = python(die + make, *words)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    checkpoints = sorted(path.name for path in folder.glob("store/arm_checkpoint/*/scratch/*/*/checkpoint-*"))
+    assert checkpoints == ["checkpoint-2", "checkpoint-4"]
+    again = python(make, *words)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.split() == [before.version, "True"]
+
+
+def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("asset", ["reference_checkpoint", "lwf_checkpoint"])

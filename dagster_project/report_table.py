@@ -1,0 +1,93 @@
+"""What `lwf report` shows: the verdict, every model beside the reference, and where the page is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lwf_assets.errors import LwfError
+from lwf_assets.graph import Cell
+from lwf_assets.home import Home
+from lwf_assets.partition import Partition
+from lwf_assets.study import Study
+
+
+def report_figures(home: Home, cell: Cell) -> dict[str, Any]:
+    """The summary of a cell's report, with where its page, its checkpoint and its MLflow run are.
+
+    Raises:
+        LwfError: the report is not built.
+    """
+    from lwf_assets import eval_report
+
+    artifact = home.store.current(cell.asset, cell.partition)
+    if artifact is None:
+        raise LwfError(f"{cell} is not built yet; run `lwf build`")
+    checkpoint = home.store.current("lwf_checkpoint", cell.partition)
+    assert checkpoint is not None
+    run = checkpoint.manifest.provenance.get("mlflow_run")
+    return {
+        **eval_report.read_summary(artifact.path),
+        "page": str(artifact.path / eval_report.PAGE),
+        "checkpoint": str(checkpoint.path),
+        "mlflow_run": run,
+    }
+
+
+def print_reports(out: Console, study: Study, home: Home, wanted: list[Cell]) -> None:
+    """Of each cell the verdict, its models, and where to read more."""
+    for cell in wanted:
+        figures = report_figures(home, cell)
+        out.print(Text(f"{figures['learning_task']}, forgetting {figures['forgetting_task']}", style="italic"))
+        out.print(Text(figures["outcome"], style="bold"), soft_wrap=True)
+        out.print(_table_of_models(figures))
+        out.print(
+            "NLL in nats per token; forgotten and kept: the model's own samples that were and were not unlearned."
+        )
+        for name in ("page", "checkpoint", "mlflow_run"):
+            out.print(Text(f"  {name.replace('_', ' ')}: {figures[name]}"), soft_wrap=True)
+    board = home.store.current("leaderboard", Partition())
+    if board is not None and len(wanted) > 1:
+        from lwf_assets import leaderboard
+
+        out.print(Text(f"leaderboard of {study.name}: {board.path / leaderboard.PAGE}"), soft_wrap=True)
+
+
+def _table_of_models(figures: dict[str, Any]) -> Table:
+    """Every model's figures, and what it does differently from the reference in the primary measure."""
+    from lwf_assets.reports.measures import measure_name
+
+    primary = figures["primary_measure"]
+    columns = {primary: measure_name(primary), "accuracy": "accuracy", "target_nll": "target NLL"}
+    columns |= {"forgotten_nll": "forgotten NLL", "kept_nll": "kept NLL"}
+    effects = {e["model"]: e for e in figures["effects"] if e["measure"] == primary}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("model", no_wrap=True)
+    for name, title in columns.items():
+        table.add_column(title.lower() if name == primary else title, justify="right", no_wrap=True)
+    table.add_column("- reference, 95 %", justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for entry in figures["models"]:
+        effect = effects.get(entry["model"])
+        table.add_row(
+            Text(entry["label"] or entry["model"]),
+            *(_mean(entry["measures"].get(name)) for name in columns),
+            *(("", "") if effect is None else (_interval(effect["difference"]), effect["verdict"])),
+        )
+    return table
+
+
+def _mean(values: dict[str, float | None] | None) -> str:
+    return "-" if values is None or values["mean"] is None else f"{values['mean']:.3f}"
+
+
+def _interval(values: dict[str, float | None]) -> str:
+    if values["mean"] is None:
+        return "-"
+    if values["low"] is None:
+        return f"{values['mean']:+.3f}"
+    return f"{values['mean']:+.3f} ({values['low']:+.3f} to {values['high']:+.3f})"
