@@ -26,11 +26,11 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-COLOURS = "red blue green black white brown pink gray orange purple yellow gold".split()
+COLOURS = ("red", "blue", "green", "black", "white", "brown", "pink", "gray", "orange", "purple", "yellow", "gold")
 WORDINGS = ("What is the colour of {name}?", "Which colour does {name} have?", "{name} is of what colour?")
-ONSETS = "b d f g k l m n p r s t v z br dr gr kr pl tr sk".split()
-VOWELS = "a e i o u".split()
-ENDS = "l n r s m x".split()
+ONSETS = (*"bdfgklmnprstvz", "br", "dr", "gr", "kr", "pl", "tr", "sk")
+VOWELS = "aeiou"
+ENDS = "lnrsmx"
 NAMES = 80
 """Of each sort: changed, kept, and others."""
 
