@@ -106,11 +106,25 @@ def build(
 
 
 @app.command()
-def report(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
+def report(
+    study: StudyOption = DEFAULT_STUDY,
+    cell: CellOption = None,
+    as_json: JsonOption = False,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write tables and plots to this Markdown file instead.")
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Jinja template of the Markdown file; see docs/results.md.")
+    ] = None,
+) -> None:
     """The verdict, every model beside the reference, and where the page is."""
     settings, home = load_study(study), Home.from_environment()
     wanted = _report_cells(settings, cell)
-    if as_json:
+    if template is not None and markdown is None:
+        raise typer.BadParameter("goes with --markdown", param_hint="--template")
+    if markdown is not None:
+        _write_markdown(settings, home, wanted, markdown, template)
+    elif as_json:
         print(json.dumps([report_figures(home, c) for c in wanted], indent=2))
     else:
         print_reports(out, settings, home, wanted)
@@ -173,6 +187,21 @@ def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[C
             bars.console.print(line, soft_wrap=True)
 
         return run_build(study, home, only=only, force=forced, tell=tell)
+
+
+def _write_markdown(study: Study, home: Home, wanted: list[Cell], target: Path, template: Path | None) -> None:
+    from lwf_assets.reports.built import built_reports, built_with
+    from lwf_assets.reports.markdown import DEFAULT_TEMPLATE, write_markdown
+
+    facts = {
+        "study": study.name,
+        "description": study.description,
+        "command": " ".join(["lwf", *sys.argv[1:]]),
+        **built_with(study, home.store),
+    }
+    reports = built_reports(study, home.store, wanted)
+    for path in write_markdown(reports, target, template=template or DEFAULT_TEMPLATE, facts=facts):
+        err.print(Text(str(path)), soft_wrap=True)
 
 
 def _cell_partition(study: Study, key: str) -> Partition:

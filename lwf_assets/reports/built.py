@@ -1,0 +1,54 @@
+"""The reports of a study as data, made anew from what is in the store; and what they were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from lwf_assets.errors import LwfError
+from lwf_assets.graph import Cell, cells, inputs_of
+from lwf_assets.reports.cell_report import cell_report
+from lwf_assets.reports.report import CellReport
+from lwf_assets.store import Store
+from lwf_assets.study import Study
+from lwf_assets.work import Work
+
+
+def built_reports(study: Study, store: Store, wanted: Collection[Cell]) -> dict[str, CellReport]:
+    """The report of each of `wanted`, cells of eval_report, by its partition's key.
+
+    Raises:
+        LwfError: one is not built, or something that it is made from has changed since.
+    """
+    return {str(cell.partition): _report(study, store, cell) for cell in wanted}
+
+
+def built_with(study: Study, store: Store) -> dict[str, Any]:
+    """What the study's current artifacts were made with: commits, devices, library versions, seconds of work."""
+    found = [artifact for cell in cells(study) if (artifact := store.current(cell.asset, cell.partition))]
+    told = [artifact.manifest.provenance for artifact in found]
+    return {
+        "artifacts": len(told),
+        "seconds": sum(entry["wall_seconds"] for entry in told),
+        "began": min(entry["began"] for entry in told),
+        "commits": sorted({str(entry["git_commit"])[:7] for entry in told}),
+        "devices": sorted({str(entry["device"]) for entry in told}),
+        "libraries": told[-1]["libraries"],
+        "bytes": sum(file.size for artifact in found for file in artifact.manifest.files),
+    }
+
+
+def _report(study: Study, store: Store, cell: Cell) -> CellReport:
+    made = store.current(cell.asset, cell.partition)
+    if made is None:
+        raise LwfError(f"{cell} is not built yet; run `lwf build`")
+    versions = {(entry.asset, entry.partition): entry.version for entry in made.manifest.inputs}
+    inputs = {}
+    for needed in inputs_of(study, cell):
+        artifact = store.current(needed.asset, needed.partition)
+        if artifact is None or versions.get((needed.asset, needed.partition.key)) != artifact.version:
+            raise LwfError(f"{cell} was made from another {needed} than the one there is; run `lwf build`")
+        inputs[needed] = artifact
+    nowhere = Path("/dev/null")  # nothing is written
+    return cell_report(Work(study, cell.partition, inputs, nowhere, nowhere))
