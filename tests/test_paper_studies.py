@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from lwf_assets.tasks.settings import HubSource
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests" / "tasks"))
 
-from hub_mirrors import WRITERS  # noqa: E402 - lies beside the tests of the tasks
+from hub_mirrors import WRITERS, write_jsonl  # noqa: E402 - lies beside the tests of the tasks
 
 SMALL, LARGE = ROOT / "studies" / "paper_llama3.2_1b.yaml", ROOT / "studies" / "paper_llama3_8b.yaml"
 BOTH_STUDIES = pytest.mark.parametrize("path", [SMALL, LARGE], ids=["1b", "8b"])
@@ -323,7 +323,8 @@ def small_world(path: Path, folder: Path, **changes: Any) -> Study:
     """The paper's study with local mirrors of its data sets and a tiny random model: a few rows, a few steps, one
     seed."""
     save_tiny_model(folder / "model")
-    (folder / "neutral.jsonl").write_text('{"id": "river", "text": "A river slows down."}\n')
+    texts = ({"id": "river", "text": "A river slows down."}, {"id": "soup", "text": "Warm some oil in a pot."})
+    write_jsonl(folder / "neutral.jsonl", list(texts))
     for task, write in WRITERS.items():
         (folder / "hub" / task).mkdir(parents=True)
         write(folder / "hub" / task)
@@ -331,7 +332,7 @@ def small_world(path: Path, folder: Path, **changes: Any) -> Study:
         "extends": str(path),
         "model": {"source": {"kind": "directory", "path": "model"}, "dtype": "float32", "max_length": 256},
         "learning_tasks": {task: local_task(folder, task, {"train": 8, "validation": 2, "test": 3}) for task in TASKS},
-        "forgetting_tasks": {task: local_task(folder, task, {"train": 4, "test": 1}) for task in TASKS},
+        "forgetting_tasks": {task: local_task(folder, task, {"train": 4, "test": 2}) for task in TASKS},
         "generation": {"max_new_tokens": 6},
         "training": {
             **{"epochs": None, "max_steps": 4, "batch_size": 2, "gradient_accumulation": 1},
@@ -363,6 +364,11 @@ SEEN = "psychol"
 """The learning task that has arms in the study that is built; no sweeps there, which are kinds that others have too."""
 
 
+def builds(test: Callable[[Home], None]) -> Callable[[Home], None]:
+    """Marks what needs the whole study: two minutes of one core, which may be many more of a shared one."""
+    return pytest.mark.slow(pytest.mark.timeout(3000)(test))
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """The smaller model's study, built cell by cell in the order of the graph."""
@@ -382,7 +388,7 @@ def built(home: Home, asset: str, **coordinates: str) -> Path:
     return artifact.path
 
 
-@pytest.mark.slow
+@builds
 def test_the_leaderboard_has_every_cell_and_no_verdict_from_one_seed(whole: Home) -> None:
     board = built(whole, "leaderboard")
     rows = read_rows(board / "leaderboard.parquet")
@@ -396,7 +402,7 @@ def test_the_leaderboard_has_every_cell_and_no_verdict_from_one_seed(whole: Home
     assert all(task in page for task in (*TASKS, "mixed"))
 
 
-@pytest.mark.slow
+@builds
 def test_each_report_compares_the_models_of_its_cell(whole: Home) -> None:
     without_forgetting = {"base", "reference", "lwf"}
     arms_alone = {*BASELINES, "extra_steps"}
@@ -418,7 +424,7 @@ def test_each_report_compares_the_models_of_its_cell(whole: Home) -> None:
         assert (folder / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.slow
+@builds
 def test_mixed_forgets_all_tasks_but_the_one_that_is_learned(whole: Home) -> None:
     for learned in TASKS:
         folder = built(whole, "scored_forget_set", forgetting_task="mixed", learning_task=learned)
@@ -427,7 +433,7 @@ def test_mixed_forgets_all_tasks_but_the_one_that_is_learned(whole: Home) -> Non
         assert len({row["source_task"] for row in rows}) >= 3  # a tiny model may have nothing to say to one of them
 
 
-@pytest.mark.slow
+@builds
 def test_the_arms_do_what_their_names_say(whole: Home) -> None:
 
     def arm(name: str) -> Path:
@@ -453,7 +459,7 @@ def test_the_arms_do_what_their_names_say(whole: Home) -> None:
     assert min(steps(arm("random_timing"))) >= 1
 
 
-@pytest.mark.slow
+@builds
 def test_probes_and_utility_are_there(whole: Home) -> None:
     probe = read_rows(built(whole, "forgetting_probe", model="lwf.dental", learning_task="gsm8k") / "probe.parquet")
     utility = read_rows(built(whole, "evaluation", model="lwf.dental", learning_task="gsm8k") / "utility.parquet")
