@@ -285,6 +285,36 @@ def test_a_probe_looks_at_what_its_forgetting_task_chose(values: dict[str, Any])
     }
 
 
+def test_an_evaluation_looks_at_its_own_forgetting_task_or_at_all(values: dict[str, Any]) -> None:
+    study = changed(values, {})
+
+    def made_from(model: str) -> set[str]:
+        cell = Cell("evaluation", Partition(learning_task="sums", model=model))
+        return {str(needed) for needed in inputs_of(study, cell)}
+
+    always = {"base_model", "test_data[sums]", "utility_data"}
+
+    def samples(*names: str) -> set[str]:
+        return {f"{asset}[{name}]" for asset in ("self_generated_corpus", "forgetting_prompts") for name in names}
+
+    assert made_from("lwf.teeth") == {"lwf_checkpoint[teeth|sums]", *always, *samples("teeth")}
+    assert made_from("npo.teeth") == {"arm_checkpoint[npo.teeth|sums]", *always, *samples("teeth")}
+    assert made_from("taught") == {"arm_checkpoint[taught|sums]", *always, *samples(*TASKS)}
+    assert made_from("reference") == {"reference_checkpoint[sums]", *always, *samples(*TASKS)}
+    assert made_from("base") == {*always, *samples(*TASKS)}
+
+
+def test_another_prompt_trains_nothing_outside_its_own_cells(values: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "teeth.jsonl"
+    path.write_text('{"prompt": "gums?"}\n')
+    moved = edited(values, {"forgetting_tasks.teeth.source.prompts": str(path)})
+    own = {f"arm_checkpoint[{key}]" for name in ("low", "npo") for key in everywhere(f"{name}.teeth")}
+    own |= {"arm_checkpoint[steep.teeth|sums]", "arm_checkpoint[noise.teeth|sums]"}
+    assert trained(moved) == lwf("teeth") | own
+    assert "evaluation[sums|lwf.minds]" not in moved
+    assert "evaluation[sums|base]" in moved
+
+
 def test_an_asset_of_which_there_is_no_cell_is_not_there(values: dict[str, Any]) -> None:
     bare = changed(values, {"arms": {}, "probe": None, "evaluation": {}})
     absent = {"arm_checkpoint", "control_base", "forgetting_probe", "utility_data"}
