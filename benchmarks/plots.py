@@ -6,10 +6,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.reports.figure_formats import save_svg
 from lwf_assets.reports.figure_look import BASE, FONT_SIZE, INK, KEPT, LWF, REFERENCE, new_figure
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _COLOURS = {"floor": BASE, "ours_fisher": LWF, "ours_terms": REFERENCE, "loop_fisher": KEPT}
 _NAMES = {"floor": "floor", "ours_fisher": "Fisher", "ours_terms": "terms", "loop_fisher": "loop"}
@@ -27,7 +28,7 @@ def plot_race(data: dict[str, Any], path: Path) -> None:
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.12)
     figure.set_size_inches(8.4, 0.6 + 0.34 * len(methods))
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def plot_growth(data: dict[str, Any], path: Path) -> None:
@@ -48,15 +49,4 @@ def plot_growth(data: dict[str, Any], path: Path) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
     figure.set_size_inches(8.4, 3.2)
     row[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=FONT_SIZE, labelcolor=INK)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Equal figures give equal bytes. On white, for a page in the dark has no lighter ink for it."""
-    import matplotlib
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "lwf", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
-    # matplotlib ends some lines with a space.
-    path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
+    save_svg(figure, path)

@@ -26,17 +26,17 @@ from lwf_assets.home import Home
 
 
 @pytest.fixture(scope="session")
-def _built(tmp_path_factory: pytest.TempPathFactory) -> World:
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = new_world(tmp_path_factory.mktemp("built"))
     world.build()
     return world
 
 
 @pytest.fixture
-def built(_built: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def built(built_once: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A copy of the built tiny study, to change at will."""
-    shutil.copytree(_built.folder, tmp_path / "study")
-    shutil.copytree(_built.home.root, tmp_path / "home")
+    shutil.copytree(built_once.folder, tmp_path / "study")
+    shutil.copytree(built_once.home.root, tmp_path / "home")
     monkeypatch.setenv("LWF_HOME", str(tmp_path / "home"))
     return World(tmp_path / "study", Home(tmp_path / "home"), tiny_study_values(tmp_path / "study"))
 

@@ -57,11 +57,11 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(_built: World, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(built_once: World, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A copy of the built tiny study: its model is made and its databases are there, which saves seconds a case."""
     root = tmp_path_factory.mktemp("bad-input")
-    shutil.copytree(_built.folder, root / "study")
-    shutil.copytree(_built.home.root, root / "home")
+    shutil.copytree(built_once.folder, root / "study")
+    shutil.copytree(built_once.home.root, root / "home")
     return Place(root / "study", Home(root / "home"), tiny_study_values(root / "study"))
 
 

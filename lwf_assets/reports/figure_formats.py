@@ -1,10 +1,12 @@
-"""Figures as files: SVG to stand inside a page, PNG that keeps under a size. Equal figures give equal bytes."""
+"""Figures as files: SVG by itself or to stand inside a page, PNG that keeps under a size. Equal figures give equal
+bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from io import BytesIO, StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lwf_assets.reports.figure_look import BASE, BETTER, FORGOTTEN, GRID, INK, KEPT, LWF, REFERENCE, WORSE
@@ -48,6 +50,17 @@ def to_svg(figure: Figure, *, prefix: str | None = None) -> str:
     text = re.sub(r"font-family: [^;\"]+", "font-family: var(--plot-font, sans-serif)", text)
     text = re.sub(r"#[0-9a-f]{6}\b(?=[;\"])", _as_variable, text)
     return _with_own_ids(text, prefix or f"f{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """Write the figure as a file of its own, on white: a page in the dark has no lighter ink for it."""
+    import matplotlib
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": "lwf", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    # matplotlib ends some lines with a space.
+    path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
 
 
 def to_png(figure: Figure, *, max_bytes: int = 100_000) -> bytes:

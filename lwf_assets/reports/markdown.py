@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lwf_assets.errors import LwfError
 from lwf_assets.reports import curve_plots, numbers, wording
 from lwf_assets.reports.confidence_plots import terms_scatter
+from lwf_assets.reports.figure_formats import save_svg
 from lwf_assets.reports.forest_plot import effects_forest
 from lwf_assets.reports.measures import measure_name
 
@@ -117,8 +118,7 @@ class _Cell:
         """One of the plots, as a Markdown image; it is written beside the file."""
         folder = self._target.with_suffix("")
         path = folder / f"{self._name.replace('|', '-')}-{name}.svg"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._figure(name, models).savefig(path, format="svg", facecolor="white", metadata={"Date": None})
+        save_svg(self._figure(name, models), path)
         self._written.append(path)
         return f"![{name}]({folder.name}/{path.name})"
 
