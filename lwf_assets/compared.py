@@ -53,13 +53,11 @@ def compared_in(study: Study, cell: Partition) -> tuple[Compared, ...]:
 
 
 def find(study: Study, partition: Partition) -> Compared:
-    """The one that a partition by arm or by model names.
-
-    Raises:
-        StopIteration: the study has none.
-    """
-    key = partition.arm or partition.model
-    return next(e for e in compared(study) if e.key == key and e.learning_task == partition.learning_task)
+    """The one that a partition by arm or by model names; the partition must be one that the study has."""
+    # Names of arms have no dot in them, so the first one ends the name.
+    name, _, forgetting_task = (partition.arm or partition.model or "").partition(".")
+    assert partition.learning_task is not None
+    return Compared(name, partition.learning_task, forgetting_task or None, study.arms.get(name))
 
 
 def _of_learning_task(study: Study, learned: str) -> Iterator[Compared]:

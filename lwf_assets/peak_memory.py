@@ -85,6 +85,8 @@ def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amo
                 parts.append(model_beside("the base model, unlearning.retain.kind: kl", facts))
         if ascent.optimizer == "adam":
             parts.append(_copies("the ascent's two moments", facts, 2, "unlearning.optimizer: adam"))
+        # Held while a step is measured, when the activations are gone: it is not on top of them for sure.
+        parts.append(Part("the weights before an unlearning step", facts.weight_bytes, 0))
     largest = max(batches, key=lambda part: part.size or 0)
     if settings.autocast != "off" and facts.bytes_per_weight == 4:
         setting = f"training.autocast: {settings.autocast}"

@@ -57,7 +57,7 @@ def headline(effect: ArmEffect) -> str:
         return "Forgetting hurts."
     if effect.verdict == "no detectable effect":
         return "No detectable effect of forgetting."
-    if effect.difference.low == effect.difference.high:
+    if effect.seeds > 1 and effect.difference.low == effect.difference.high:
         return "No verdict: the difference is the same everywhere, so its spread is not known."
     return f"Too few seeds to say ({effect.seeds} trained)."
 
