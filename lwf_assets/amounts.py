@@ -66,7 +66,7 @@ def other_test_amount(task: TaskSettings) -> Amount:
 
 def taught_amount(prior: PriorSettings) -> Amount:
     """Rows that a base is taught before the study begins."""
-    limits = [task.rows.train for task in prior.tasks.values()]
+    limits = [limit for task in prior.tasks.values() for limit in (task.rows.train, task.rows.validation)]
     return _data({}, "train_rows", None if None in limits else sum(limit for limit in limits if limit is not None))
 
 
