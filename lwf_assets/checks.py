@@ -33,8 +33,8 @@ class Check:
 
 
 DEGENERATE_SHARE = 0.5
-"""A corpus in which more than this share of the responses is empty, or a copy of another, says nothing about
-knowledge."""
+"""A corpus in which more than this share of the responses is empty, or the same text, says nothing about knowledge.
+(That responses repeat each other is no fault: a question may have few answers.)"""
 
 
 def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) -> Verdict:
@@ -59,7 +59,7 @@ def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) 
 
 
 def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdict:
-    """Not mostly empty, not mostly the same text; the share that was cut at the length limit is told."""
+    """Not mostly empty, not mostly one and the same text; the share that was cut at the length limit is told."""
     from lwf_assets.self_generated_corpus import EMPTY, FILE, LENGTH
 
     rows = read_rows(folder / FILE)
@@ -68,16 +68,15 @@ def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdic
     texts = Counter(row["response"].strip() for row in rows if row["ended"] != EMPTY)
     shares = {
         "share_empty": sum(row["ended"] == EMPTY for row in rows) / len(rows),
-        "share_repeated": sum(count - 1 for count in texts.values()) / len(rows),
+        "share_same": max(texts.values(), default=0) / len(rows) if len(rows) > 1 else 0.0,
         "share_truncated": sum(row["ended"] == LENGTH for row in rows) / len(rows),
     }
-    for kind in ("empty", "repeated"):
-        if shares[f"share_{kind}"] > DEGENERATE_SHARE:
-            share = f"{shares[f'share_{kind}']:.0%}"
-            return Verdict(
-                False, f"{share} of the {len(rows)} responses are {kind}; change prompts or generation", shares
-            )
-    told = ", ".join(f"{share:.0%} {kind.removeprefix('share_')}" for kind, share in shares.items())
+    words = {"share_empty": "empty", "share_same": "the same text", "share_truncated": "truncated"}
+    for kind in ("share_empty", "share_same"):
+        if shares[kind] > DEGENERATE_SHARE:
+            told = f"{shares[kind]:.0%} of the {len(rows)} responses are {words[kind]}"
+            return Verdict(False, f"{told}; change prompts or generation", shares)
+    told = ", ".join(f"{share:.0%} {words[kind]}" for kind, share in shares.items())
     return Verdict(True, f"{len(rows)} responses: {told}", shares)
 
 
@@ -182,7 +181,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "self_generated_corpus",
         "corpus_is_not_degenerate",
-        "Empty or repeated responses hold no knowledge to forget.",
+        "Empty responses, or the same one throughout, hold no knowledge to forget.",
         corpus_is_not_degenerate,
     ),
     Check(

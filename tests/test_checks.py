@@ -80,8 +80,8 @@ def corpus(folder: Path, *rows: tuple[str, str]) -> Verdict:
 def test_a_good_corpus_tells_its_shares(tmp_path: Path) -> None:
     verdict = corpus(tmp_path, ("a", END), ("b", END), ("c", LENGTH), ("", EMPTY))
     assert verdict.passed
-    assert verdict.reason == "4 responses: 25% empty, 0% repeated, 25% truncated"
-    assert verdict.figures == {"share_empty": 0.25, "share_repeated": 0.0, "share_truncated": 0.25}
+    assert verdict.reason == "4 responses: 25% empty, 25% the same text, 25% truncated"
+    assert verdict.figures == {"share_empty": 0.25, "share_same": 0.25, "share_truncated": 0.25}
 
 
 def test_a_corpus_of_nothing_but_cut_responses_is_good(tmp_path: Path) -> None:
@@ -95,8 +95,11 @@ def test_a_corpus_of_nothing_but_cut_responses_is_good(tmp_path: Path) -> None:
             [(" ", EMPTY), ("", EMPTY), ("", EMPTY), ("a", END)],
             "75% of the 4 responses are empty; change prompts or gen",
         ),
-        ([("a", END)] * 4, "75% of the 4 responses are repeated; change prompts or generation"),
-        ([(" a", END), ("a ", LENGTH), ("a\n", END), ("b", END), ("a", END)], "60% of the 5 responses are repeated"),
+        ([("a", END)] * 4, "100% of the 4 responses are the same text; change prompts or generation"),
+        (
+            [(" a", END), ("a ", LENGTH), ("a\n", END), ("b", END), ("a", END)],
+            "80% of the 5 responses are the same text",
+        ),
     ],
 )
 def test_a_degenerate_corpus(rows: list[tuple[str, str]], reason: str, tmp_path: Path) -> None:
@@ -108,7 +111,9 @@ def test_a_degenerate_corpus(rows: list[tuple[str, str]], reason: str, tmp_path:
 def test_a_corpus_at_the_limit_passes(tmp_path: Path) -> None:
     assert DEGENERATE_SHARE == 0.5
     assert corpus(tmp_path, ("", EMPTY), ("a", END)).passed
-    assert corpus(tmp_path, ("a", END), ("a", END), ("a", END), ("b", END)).passed
+    assert corpus(tmp_path, ("a", END), ("a", END), ("b", END), ("c", END)).passed
+    assert corpus(tmp_path, *((text, END) for text in "ab" * 40)).passed  # a question may have few answers
+    assert corpus(tmp_path, ("a", END)).passed
 
 
 def test_a_corpus_without_rows(tmp_path: Path) -> None:
