@@ -77,7 +77,6 @@ def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amo
     if forgotten is not None and (training_steps(settings, train) or math.inf) >= ascent.interval:
         rows = ascent.batch_size
         batches.append(activations(study, facts, forgotten, rows, f"unlearning.batch_size: {rows}"))
-        parts.append(_copies("the weights before an unlearning step, which is measured", facts, 1))
         if ascent.retain is not None:
             rows = ascent.retain.batch_size
             batches.append(activations(study, facts, forgotten, rows, f"unlearning.retain.batch_size: {rows}"))
