@@ -152,4 +152,4 @@ def has_utility_data(study: Study) -> bool:
 
 
 def _has_test_rows(task: TaskSettings) -> bool:
-    return not isinstance(task.source, FileSource) or (task.source.test or task.source.train) is not None
+    return not isinstance(task.source, FileSource) or task.source.test is not None

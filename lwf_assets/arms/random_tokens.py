@@ -33,8 +33,7 @@ def fine_tune(work: Work, arm: RandomTokensArm) -> dict[str, Any]:
     rows = choose_forget_set(work, arm.confidence_settings(work.study.confidence))
     base = work.input("base_model")
     model, tokenizer = load_model(base), load_tokenizer(base)
-    special = set(tokenizer.all_special_ids)
-    ordinary = [token for token in range(model.config.get_text_config().vocab_size) if token not in special]
+    ordinary = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
     draw = random.Random(arm.seed)
     drawn = [row if not row["selected"] else {**row, **_redrawn(row, ordinary, draw), "response": None} for row in rows]
     chosen = [row for row in drawn if row["selected"]]
