@@ -15,6 +15,7 @@ import pyarrow as pa
 from lwf_assets import scored_forget_set
 from lwf_assets.compared import find
 from lwf_assets.errors import LwfError
+from lwf_assets.means import mean
 from lwf_assets.seeded_fine_tunes import seed_folder, seeds_of
 from lwf_assets.tables import read_rows, write_rows
 
@@ -67,8 +68,8 @@ def materialize(work: Work) -> dict[str, Any]:
     last = max(row["step"] for row in steps)
     return {
         "model": entry.key,
-        "nll_before_relearning": _mean([row["nll"] for row in steps if row["step"] == 0]),
-        "nll_after_relearning": _mean([row["nll"] for row in steps if row["step"] == last]),
+        "nll_before_relearning": mean([row["nll"] for row in steps if row["step"] == 0]),
+        "nll_after_relearning": mean([row["nll"] for row in steps if row["step"] == last]),
     }
 
 
@@ -104,14 +105,14 @@ def _probe(
         yield {"probe": "relearning", "step": step, "nll": nll, "memorised": None}
 
 
-def _look(work: Work, model: PreTrainedModel, samples: Sequence[Sample]) -> dict[str, float]:
+def _look(work: Work, model: PreTrainedModel, samples: Sequence[Sample]) -> dict[str, float | None]:
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.relearning import exact_memorisation
 
     budget = work.study.model.token_budget
     return {
-        "nll": _mean(negative_log_likelihoods(model, samples, token_budget=budget)),
-        "memorised": _mean(exact_memorisation(model, samples, token_budget=budget)),
+        "nll": mean(negative_log_likelihoods(model, samples, token_budget=budget)),
+        "memorised": mean(exact_memorisation(model, samples, token_budget=budget)),
     }
 
 
@@ -137,7 +138,3 @@ def _asked(
             )
         asked.append(Sample(prompt_ids, row["response_ids"]))
     return asked
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

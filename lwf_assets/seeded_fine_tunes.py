@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lwf_assets import learning_data
+from lwf_assets.means import mean
 from lwf_assets.tables import write_rows
 
 if TYPE_CHECKING:
@@ -104,10 +105,10 @@ def fine_tune_per_seed(
         "seeds": len(outcomes),
         "steps": outcomes[0]["curve"][-1]["step"],
         "precision": outcomes[0]["precision"],
-        "first_loss": _mean(outcome["curve"][0]["loss"] for outcome in outcomes),
-        "last_loss": _mean(outcome["curve"][-1]["loss"] for outcome in outcomes),
-        "validation_nll_before": _mean(outcome["validation_nll_before"] for outcome in outcomes),
-        "validation_nll_after": _mean(outcome["validation_nll_after"] for outcome in outcomes),
+        "first_loss": mean(outcome["curve"][0]["loss"] for outcome in outcomes),
+        "last_loss": mean(outcome["curve"][-1]["loss"] for outcome in outcomes),
+        "validation_nll_before": mean(outcome["validation_nll_before"] for outcome in outcomes),
+        "validation_nll_after": mean(outcome["validation_nll_after"] for outcome in outcomes),
     }
 
 
@@ -157,8 +158,8 @@ def _fine_tune_one(
     treatment.keep(unfinished / "model")
     outcome = {
         "seed": seed,
-        "validation_nll_before": _mean(before),
-        "validation_nll_after": _mean(after),
+        "validation_nll_before": mean(before),
+        "validation_nll_after": mean(after),
         "precision": "bfloat16 autocast" if use_bfloat16(training.autocast, model.device) else "full",
         "curve": [asdict(point) for point in curve],
         "validated": [point for callback in watched for point in callback.points],
@@ -166,8 +167,3 @@ def _fine_tune_one(
     (unfinished / "outcome.json").write_text(json.dumps(outcome))
     unfinished.rename(finished)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _mean(values: Any) -> float | None:
-    numbers = list(values)
-    return sum(numbers) / len(numbers) if numbers and None not in numbers else None

@@ -3,7 +3,6 @@ nothing."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -33,10 +32,10 @@ def materialize(work: Work) -> dict[str, Any]:
     rows = Task(name, work.study.learning_tasks[name]).test_rows()
     if not rows:
         raise LwfError(f"learning_tasks.{name}: its source gives no test rows; raise rows.test or give more data")
-    write_rows(work.out / FILE, [{**asdict(row), "choices": list(row.choices)} for row in rows], _SCHEMA)
+    write_rows(work.out / FILE, [row.to_table() for row in rows], _SCHEMA)
     return {"test_rows": len(rows), **characters(rows)}
 
 
 def read_test_rows(folder: Path) -> list[TestRow]:
     """The rows of a test_data artifact."""
-    return [TestRow(**{**row, "choices": tuple(row["choices"])}) for row in read_rows(folder / FILE)]
+    return [TestRow.from_table(row) for row in read_rows(folder / FILE)]

@@ -32,7 +32,7 @@ _NEUTRAL_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 def materialize(work: Work) -> dict[str, Any]:
     """Write the test rows of every such task, and the passages."""
     rows = [
-        {"group": group, "task": name, **asdict(row), "choices": list(row.choices)}
+        {"group": group, "task": name, **row.to_table()}
         for group, tasks in utility_tasks(work.study).items()
         for name, task in tasks.items()
         for row in Task(name, task).test_rows()
@@ -48,6 +48,5 @@ def read_utility_rows(folder: Path) -> dict[tuple[str, str], list[TestRow]]:
     """The test rows by group and task."""
     by_task: dict[tuple[str, str], list[TestRow]] = {}
     for row in read_rows(folder / ITEMS):
-        group, task = row.pop("group"), row.pop("task")
-        by_task.setdefault((group, task), []).append(TestRow(**{**row, "choices": tuple(row["choices"])}))
+        by_task.setdefault((row["group"], row["task"]), []).append(TestRow.from_table(row))
     return by_task

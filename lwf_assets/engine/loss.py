@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lwf_assets.engine.left_as_found import left_as_found
-from lwf_assets.engine.samples import IGNORED, TOKEN_BUDGET, Batch, Sample, batches_by_length, collate
+from lwf_assets.engine.response_logits import response_logits
+from lwf_assets.engine.samples import TOKEN_BUDGET, Batch, Sample, batches_by_length, collate
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -30,18 +30,11 @@ def sample_losses(model: PreTrainedModel, batch: Batch, *, reduction: LossReduct
 def token_losses(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
     """Loss of each token, [batch, positions], fp32, and which of them count; 0 where one does not.
 
-    `positions` are those in which some row has loss: logits, the widest tensor of all, are formed there alone.
+    `positions` are those in which some row has loss.
     """
-    counted = batch.labels[:, 1:] != IGNORED  # the logits at t predict the token at t + 1
-    positions = counted.any(dim=0).nonzero().squeeze(1)
-    labels, counted = batch.labels[:, 1:][:, positions], counted[:, positions]
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        logits = model(**inputs, logits_to_keep=positions).logits
-    else:
-        logits = model(**inputs).logits[:, positions]
-    losses = torch.zeros(labels.shape, dtype=torch.float32, device=labels.device)
-    losses[counted] = functional.cross_entropy(logits[counted].float(), labels[counted], reduction="none")
+    logits, tokens, counted = response_logits(model, batch)
+    losses = torch.zeros(counted.shape, dtype=torch.float32, device=tokens.device)
+    losses[counted] = functional.cross_entropy(logits, tokens, reduction="none")
     return losses, counted
 
 

@@ -77,9 +77,9 @@ def exact_memorisation(
     with in_evaluation_mode(model):
         for indices in batches_by_length(samples, token_budget):
             batch = collate([samples[index] for index in indices]).to(model.device)
-            logits, tokens, rows = response_logits(model, batch)
-            hits = (logits.argmax(dim=-1) == tokens).double()
-            totals = torch.zeros(len(indices), dtype=torch.float64, device=hits.device).index_add_(0, rows, hits)
-            for index, share in zip(indices, (totals / torch.bincount(rows)).tolist(), strict=True):
+            logits, tokens, counted = response_logits(model, batch)
+            hits = torch.zeros(counted.shape, dtype=torch.float64, device=tokens.device)
+            hits[counted] = (logits.argmax(dim=-1) == tokens).double()
+            for index, share in zip(indices, (hits.sum(dim=1) / counted.sum(dim=1)).tolist(), strict=True):
                 shares[index] = share
     return shares

@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 
 
 def response_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits that predict the response tokens, fp32, [tokens, vocabulary]; the tokens, [tokens]; their rows, [tokens].
+    """Logits that predict the response tokens, fp32, [tokens, vocabulary]; the tokens, [tokens]; where they stand,
+    [batch, positions], true at each.
 
-    Tokens come row by row, in the order of the text. Logits, the widest tensor of all, are formed only at positions in
-    which some row has a response token.
+    Tokens come row by row, in the order of the text. `positions` are those in which some row has a response token:
+    logits, the widest tensor of all, are formed there alone.
     """
     labels = batch.labels[:, 1:]  # the logits at t predict the token at t + 1
-    positions = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
-    labels = labels[:, positions]
+    counted = labels != IGNORED
+    positions = counted.any(dim=0).nonzero().squeeze(1)
+    labels, counted = labels[:, positions], counted[:, positions]
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
         logits = model(**inputs, logits_to_keep=positions).logits
     else:
         logits = model(**inputs).logits[:, positions]
-    counted = labels != IGNORED
-    return logits[counted].float(), labels[counted], counted.nonzero()[:, 0]
+    return logits[counted].float(), labels[counted], counted

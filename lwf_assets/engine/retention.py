@@ -76,11 +76,11 @@ class Retention:
             raise ValueError("the reference of a KL retention must be a model of its own, not the one that is trained")
         with torch.no_grad(), in_evaluation_mode(self.reference):
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-                kept, _, rows = response_logits(self.reference, batch)
+                kept, _, counted = response_logits(self.reference, batch)
             kept = functional.log_softmax(kept, dim=-1)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
             logits, _, _ = response_logits(model, batch)
         now = functional.log_softmax(logits, dim=-1)
         divergences = functional.kl_div(now, kept, reduction="none", log_target=True).sum(dim=-1)
-        shares = 1 / torch.bincount(rows)[rows]  # every sample counts alike, however long its response
+        shares = (1 / counted.sum(dim=1))[counted.nonzero()[:, 0]]  # every sample counts alike
         return (divergences * shares).sum() / len(batch.input_ids)

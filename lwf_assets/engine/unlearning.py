@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lwf_assets.engine.callback_state import save_state, saved_state
 from lwf_assets.engine.left_as_found import in_evaluation_mode
 from lwf_assets.engine.loss import negative_log_likelihoods, token_losses
 from lwf_assets.engine.objectives import Ascent, Objective
@@ -23,6 +22,8 @@ from lwf_assets.engine.weight_distance import euclidean_distance
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel
@@ -154,7 +155,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         self._optimizer = self._make_optimizer(model)
         self._ledger, self._reference_nll = Ledger(), None
         if state.global_step > 0:
-            self._resume(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", model)
+            self._resume(saved_state(args, state, STATE_FILE), model)
         else:
             if self.objective.needs_reference:
                 self._reference_nll = self._summed_nll(model, bfloat16=args.bf16)
@@ -206,18 +207,14 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             self._ledger.close(name, loss)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Put the unlearning's state beside the learner's, whole or not at all."""
-        if not state.is_world_process_zero or self._optimizer is None:
-            return
-        path = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE
-        unfinished = path.with_suffix(".unfinished")
+        """Put the unlearning's state beside the learner's."""
+        assert self._optimizer is not None
         kept = {
             "optimizer": self._optimizer.state_dict(),
             "ledger": self._ledger.to_save(),
             "reference_nll": self._reference_nll,
         }
-        torch.save(kept, unfinished)
-        os.replace(unfinished, path)
+        save_state(args, state, STATE_FILE, lambda path: torch.save(kept, path))
 
     def _make_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -228,13 +225,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             fused = all(torch.finfo(parameter.dtype).bits >= 32 for parameter in trainable)
         return optimizer(trainable, lr=self.forgetting_rate, fused=fused)
 
-    def _resume(self, checkpoint: Path, model: PreTrainedModel) -> None:
-        path = checkpoint / STATE_FILE
-        if not path.is_file():
-            raise LwfError(
-                f"{checkpoint}: holds no {STATE_FILE}, so the unlearning cannot go on from it; "
-                "resume from a checkpoint in output_dir that was written with this callback"
-            )
+    def _resume(self, path: Path, model: PreTrainedModel) -> None:
         saved = torch.load(path, map_location=model.device, weights_only=True)
         assert self._optimizer is not None
         self._optimizer.load_state_dict(saved["optimizer"])

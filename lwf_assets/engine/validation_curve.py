@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lwf_assets.engine.callback_state import save_state, saved_state
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
-from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,13 +72,8 @@ class ValidationCurve(TrainerCallback):  # type: ignore[misc]
             self.points = []
             self._measure(0, model, bfloat16=args.bf16)
             return
-        path = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE
-        if not path.is_file():
-            raise LwfError(
-                f"{path.parent}: holds no {STATE_FILE}, so the validation curve cannot go on from it; "
-                "resume from a checkpoint in output_dir that was written with this callback"
-            )
-        self.points = [(step, nll) for step, nll in json.loads(path.read_text())]
+        saved = json.loads(saved_state(args, state, STATE_FILE).read_text())
+        self.points = [(step, nll) for step, nll in saved]
 
     def on_step_end(
         self,
@@ -96,13 +89,8 @@ class ValidationCurve(TrainerCallback):  # type: ignore[misc]
             self._measure(state.global_step, model, bfloat16=args.bf16)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Put the curve so far into the checkpoint, whole or not at all."""
-        if not state.is_world_process_zero:
-            return
-        path = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(self.points))
-        os.replace(unfinished, path)
+        """Put the curve so far into the checkpoint."""
+        save_state(args, state, STATE_FILE, lambda path: path.write_text(json.dumps(self.points)))
 
     def _measure(self, step: int, model: PreTrainedModel, *, bfloat16: bool) -> None:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -48,6 +48,16 @@ class TestRow:
     """The texts to choose between, as they follow the prompt after one space; empty for a generative task."""
     scorer_data: str
     """JSON object: what the scorer needs besides the answer."""
+
+    def to_table(self) -> dict[str, Any]:
+        """As a row of a table."""
+        return {**asdict(self), "choices": list(self.choices)}
+
+    @classmethod
+    def from_table(cls, row: Mapping[str, Any]) -> TestRow:
+        """The inverse of `to_table`; other columns are left aside."""
+        values = {field.name: row[field.name] for field in fields(cls)}
+        return cls(**{**values, "choices": tuple(values["choices"])})
 
 
 @dataclass(frozen=True)

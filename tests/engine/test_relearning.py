@@ -105,7 +105,8 @@ def test_memorisation_is_the_share_of_likeliest_tokens(architecture: str, token_
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_response_logits_are_those_of_the_whole_row(architecture: str) -> None:
     model, samples = tiny_model(architecture), samples_of_all_lengths(8)
-    logits, tokens, rows = response_logits(model, collate(samples))
+    logits, tokens, counted = response_logits(model, collate(samples))
+    rows = counted.nonzero()[:, 0]
     assert tokens.tolist() == [token for sample in samples for token in sample.response_ids]
     assert rows.tolist() == [row for row, sample in enumerate(samples) for _ in sample.response_ids]
     for row, sample in enumerate(samples):
