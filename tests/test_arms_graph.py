@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from study_changes import changed
 
 from lwf_assets.graph import Cell, cells, inputs_of, settings_of, specs_of, upstream_of
 from lwf_assets.partition import Partition
@@ -54,17 +54,6 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "taught": {"kind": "other_base", "prior": "other", "learning_tasks": ["sums"]},
         },
     }
-
-
-def changed(values: dict[str, Any], changes: dict[str, Any]) -> Study:
-    values = copy.deepcopy(values)
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        section = values
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[last] = value
-    return Study.model_validate(values)
 
 
 def stale(before: Study, after: Study) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import re
 import typing
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from study_changes import changed
 
 from lwf_assets.checks import CHECKS
 from lwf_assets.graph import ASSET, ASSETS, Cell, asset_code_version, cells, checked_with, inputs_of, settings_of
@@ -134,17 +134,6 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def prior(seed: int) -> dict[str, Any]:
     """Some sums that a base is taught."""
     return {"tasks": {"old": {"preset": "chain_sum", "source": {"seed": seed}}}, "training": {"max_steps": 2}}
-
-
-def changed(values: dict[str, Any], changes: dict[str, Any]) -> Study:
-    values = copy.deepcopy(values)
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        section = values
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[last] = value
-    return Study.model_validate(values)
 
 
 def recipes(study: Study) -> dict[Cell, str]:
