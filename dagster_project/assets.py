@@ -9,10 +9,11 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.partitions import dependency, partition_of_key, partitions_definitions
+from dagster_project.partitions import dependency, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import AssetSpec, Cell, asset_code_version, specs_of, upstream_of
+from lwf_assets.partition import Partition
 from lwf_assets.study import Study
 
 FORCE_TAG = "lwf/force"
@@ -145,7 +146,7 @@ def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
         from lwf_assets.materialize import materialize
         from lwf_assets.progress import Several
 
-        cell = Cell(spec.name, partition_of_key(spec.dimensions, context.partition_key if spec.dimensions else None))
+        cell = Cell(spec.name, Partition.of_key(spec.dimensions, context.partition_key if spec.dimensions else None))
         place = home.place()
         forced = spec.name in context.run.tags.get(FORCE_TAG, "").split(",")
         with tracking.cell_run(context, study, cell) as tracked, user_errors_without_traceback():

@@ -6,7 +6,6 @@ Dagster itself keeps the order and lets its blocking checks block.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import dagster as dg
 
 from dagster_project.assets import FORCE_TAG
 from dagster_project.definitions import build_definitions
+from dagster_project.instance import open_instance
 from dagster_project.partitions import JOB_OF_DIMENSIONS
 from dagster_project.planner import Plan, Step, make_plan
 from lwf_assets.errors import LwfError
@@ -22,13 +22,6 @@ from lwf_assets.graph import Cell, checked_with, inputs_of
 from lwf_assets.home import Home
 from lwf_assets.partition import Partition
 from lwf_assets.study import Study
-
-INSTANCE_SETTINGS = """\
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-"""
 
 
 @dataclass(frozen=True)
@@ -43,18 +36,6 @@ class Batch:
     def job(self) -> str:
         """Name of the job that runs it."""
         return JOB_OF_DIMENSIONS[self.dimensions]
-
-
-def open_instance(home: Home) -> dg.DagsterInstance:
-    """Dagster's instance in the home, made if it is not there. Sets `$DAGSTER_HOME` for this process and its
-    children."""
-    folder = home.root / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = folder / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text(INSTANCE_SETTINGS)
-    os.environ["DAGSTER_HOME"] = str(folder)
-    return dg.DagsterInstance.get()
 
 
 def next_batch(study: Study, plan: Plan) -> Batch | None:

@@ -4,10 +4,11 @@
 
 import dagster as dg
 
-from dagster_project.partitions import partition_of_key, partitions_definitions
+from dagster_project.partitions import partitions_definitions
 from dagster_project.resources import LwfHome
 from lwf_assets.checks import CHECKS, Check
 from lwf_assets.graph import ASSET, Cell, specs_of
+from lwf_assets.partition import Partition
 from lwf_assets.study import Study
 
 
@@ -33,7 +34,7 @@ def _build_check(study: Study, check: Check) -> dg.AssetChecksDefinition:
         from lwf_assets.judge import judge
 
         key = context.partition_key if spec.dimensions else None
-        verdict = judge(study, home.place().store, Cell(check.asset, partition_of_key(spec.dimensions, key)), check)
+        verdict = judge(study, home.place().store, Cell(check.asset, Partition.of_key(spec.dimensions, key)), check)
         return dg.AssetCheckResult(passed=verdict.passed, description=verdict.reason, metadata=verdict.figures)
 
     return run_check

@@ -1,4 +1,4 @@
-"""The command line: `lwf plan`, `lwf build`, `lwf report`, `lwf sql`, `lwf ui`.
+"""The command line: `lwf plan`, `build`, `report`, `sql`, `ui`, and those of `lineage_cli`.
 
 Results go to stdout and everything else to stderr; with --json, stdout holds JSON and nothing else. Errors that the
 user can mend end with exit code 1 and one message, usage errors with 2.
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from dagster_project import lineage_cli
 from dagster_project.report_table import print_reports, report_figures
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import ASSET, Cell, cells
@@ -160,6 +161,10 @@ def ui(
 
     load_study(study)  # a mistake in it is told here and not in a server's log
     serve(study.resolve(), Home.from_environment(), dagster_port, mlflow_port, tell=err.print)
+
+
+for command in (lineage_cli.audit, lineage_cli.trace, lineage_cli.diff, lineage_cli.keep, lineage_cli.gc):
+    app.command()(command)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import dagster as dg
 
 from dagster_project.assets import build_assets
 from dagster_project.checks import build_checks
+from dagster_project.mlflow_address import tracking_uri
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.graph import specs_of
@@ -25,11 +26,6 @@ from lwf_assets.study_file import load_study
 def study_path() -> Path:
     """The study file that the environment names, or the embedded default."""
     return Path(os.environ.get(STUDY_VARIABLE) or DEFAULT_STUDY)
-
-
-def tracking_uri(home: Home) -> str:
-    """MLflow's address: a server from the environment, or SQLite in the home. (MLflow 3 refuses plain files.)"""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.root / 'mlflow.db'}"
 
 
 def build_definitions(study: Study, home: Home) -> dg.Definitions:

@@ -44,6 +44,7 @@ def metadata_of(artifact: Artifact, *, reused: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "version": manifest.version,
         "recipe": manifest.recipe,
+        "seal": manifest.seal,
         "from_store": reused,
         "path": dg.MetadataValue.path(str(artifact.path)),
         "size_mb": round(sum(entry.size for entry in manifest.files) / 1e6, 2),

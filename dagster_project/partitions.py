@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from lwf_assets.graph import ASSET, Cell, inputs_of, partitions, partitions_of
-from lwf_assets.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
+from lwf_assets.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR
 from lwf_assets.study import Study
 
 JOB_OF_DIMENSIONS = {
@@ -37,12 +37,6 @@ def partitions_definitions(study: Study) -> dict[tuple[str, ...], dg.PartitionsD
             {FORGETTING_TASK: forgetting, LEARNING_TASK: learning}
         ),
     }
-
-
-def partition_of_key(dimensions: tuple[str, ...], key: str | None) -> Partition:
-    """The partition that a Dagster key names; in a two-dimensional key the forgetting task comes first."""
-    names = key.split("|") if key is not None else []
-    return Partition(**dict(zip(dimensions, names, strict=True)))
 
 
 def dependency(study: Study, upstream: str, downstream: str) -> dg.AssetDep:

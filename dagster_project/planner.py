@@ -15,6 +15,7 @@ from typing import Any
 from lwf_assets.asset_settings import HashFile
 from lwf_assets.graph import Cell, cells, checked_with, inputs_of, settings_of
 from lwf_assets.judge import standing
+from lwf_assets.setting_changes import setting_changes
 from lwf_assets.store import InputVersion, Manifest, Store, recipe_hash
 from lwf_assets.study import Study
 
@@ -177,7 +178,7 @@ def _differences(
     reasons = []
     if manifest.code_version != cell.spec.code_version:
         reasons.append(f"its code changed: {manifest.code_version} -> {cell.spec.code_version}")
-    reasons += _setting_changes("", manifest.settings, settings)
+    reasons += setting_changes(manifest.settings, settings)
     before = {(e.asset, e.partition): e.version for e in manifest.inputs}
     after = {(e.asset, e.partition): e.version for e in versions}
     for key in [*before, *(key for key in after if key not in before)]:
@@ -190,24 +191,6 @@ def _differences(
             case (old, new) if old != new:
                 reasons.append(f"{name} changed")
     return tuple(reasons) or ("its manifest is from another store layout",)
-
-
-def _setting_changes(prefix: str, before: Any, after: Any) -> list[str]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = [*before, *(key for key in after if key not in before)]
-        return [
-            change
-            for key in keys
-            for change in _setting_changes(f"{prefix}.{key}" if prefix else key, before.get(key), after.get(key))
-        ]
-    if type(before) is type(after) and before == after:  # to Python 1 is 1.0 and True; to a recipe it is not
-        return []
-    return [f"{prefix}: {_short(before)} -> {_short(after)}"]
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:16]}..{text[-8:]}"
 
 
 def _step_dict(step: Step) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell:
     Raises:
         LwfError: a port is taken, or a server ended by itself; its log is named.
     """
-    from dagster_project.builder import open_instance, workspace_file
+    from dagster_project.builder import workspace_file
+    from dagster_project.instance import open_instance
 
     for name, port in (("dagster", dagster_port), ("mlflow", mlflow_port)):
         if _answers(port):

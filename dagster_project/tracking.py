@@ -7,7 +7,6 @@ process.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from filelock import FileLock
 
+from dagster_project.mlflow_client import open_client
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import Materialized
 from lwf_assets.progress import Silent
@@ -70,6 +70,7 @@ class TrackedCell:
             "lwf.code_version": manifest.code_version,
             "lwf.data_version": manifest.version,
             "lwf.recipe": manifest.recipe,
+            "lwf.seal": manifest.seal,
             "lwf.from_store": str(materialized.reused).lower(),
             "lwf.path": str(materialized.artifact.path),
             **{f"lwf.input.{e.asset}{_suffix(e.partition)}": e.version for e in manifest.inputs},
@@ -144,17 +145,6 @@ def tracked_cell(
     # Nobody tells a step that it is the last one, so each leaves the parent as it would be if it were.
     if client.get_run(parent).info.status != "FAILED":
         client.set_terminated(parent, "FINISHED")
-
-
-def open_client(uri: str) -> MlflowClient:
-    """A client of the tracking server or database at `uri`. Sets up a fresh database: not to be done by two at once."""
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):  # a fresh database is made with some forty lines of log
-        logging.getLogger(name).setLevel(logging.ERROR)
-    client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)
-    return client
 
 
 def _experiment(client: MlflowClient, uri: str, home: Path, name: str) -> str:

@@ -67,13 +67,18 @@ def materialize(
             raise LwfError(f"{cell} is made from {needed}, which is not built; `lwf build` builds both in order")
         inputs[needed] = artifact
     settings = settings_of(study, cell, file_hash)
-    versions = tuple(InputVersion(c.asset, c.partition.key, artifact.version) for c, artifact in inputs.items())
+    versions = tuple(_input_version(artifact) for artifact in inputs.values())
     recipe = recipe_hash(cell.asset, cell.partition, cell.spec.code_version, settings, versions)
     with store.lock(cell.asset, cell.partition, recipe):
         found = None if force else store.by_recipe(cell.asset, cell.partition, recipe)
         artifact = found or _make(study, store, cell, recipe, settings, versions, inputs, progress, provenance or {})
         store.set_current(artifact, cell.partition)
     return Materialized(artifact, reused=found is not None)
+
+
+def _input_version(artifact: Artifact) -> InputVersion:
+    manifest = artifact.manifest
+    return InputVersion(manifest.asset, manifest.partition, manifest.version, manifest.seal)
 
 
 def check_cell(study: Study, cell: Cell) -> None:
@@ -114,6 +119,7 @@ def _make(
             summary=summary,
             provenance={
                 "study": study.name,
+                "study_settings": store.keep_study(study.model_dump(mode="json")),
                 "seeds": list(study.seeds),
                 "libraries": _library_versions(),
                 "git_commit": _git_commit(),

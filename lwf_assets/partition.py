@@ -30,10 +30,15 @@ class Partition:
         name alone, or None when unpartitioned."""
         return "|".join(part for _, part in sorted(asdict(self).items()) if part is not None) or None
 
+    @classmethod
+    def of_key(cls, dimensions: tuple[str, ...], key: str | None) -> Partition:
+        """The partition along `dimensions` that is written `key`."""
+        return cls(**dict(zip(dimensions, key.split("|") if key is not None else [], strict=True)))
+
     @property
     def folder(self) -> str:
-        """The key as a folder name, without the characters that a shell treats specially."""
-        return (self.key or "unpartitioned").replace("|", "+")
+        """The key as a folder name."""
+        return folder_name(self.key)
 
     def narrowed(self, dimensions: tuple[str, ...]) -> Partition:
         """The coordinates along `dimensions` alone."""
@@ -41,3 +46,8 @@ class Partition:
 
     def __str__(self) -> str:
         return self.key or "-"
+
+
+def folder_name(key: str | None) -> str:
+    """A partition key as a folder name, without the characters that a shell treats specially."""
+    return (key or "unpartitioned").replace("|", "+")

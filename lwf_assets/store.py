@@ -1,10 +1,15 @@
 """The content-addressed store: immutable artifacts, each with a manifest that says what it was made from.
 
     <root>/<asset>/<partition>/<version>/               the files and manifest.json; version: hash of their contents
+    <root>/<asset>/<partition>/manifests/<seal>.json    every manifest there was, under the sha256 of its bytes
     <root>/<asset>/<partition>/recipes/<recipe>.json    the manifest of the artifact that this recipe last gave
     <root>/<asset>/<partition>/current                  the recipe that the study last asked for
     <root>/<asset>/<partition>/checks/<subject>.json    what the blocking checks said
     <root>/<asset>/<partition>/scratch/<recipe>/        unfinished work that a killed process can go on from
+    <root>/studies/<sha256>.json                        the settings of every study that something was made for
+
+A manifest names the artifacts that it was made from by version and by their manifests' seals: from one artifact on, all
+that it was made from is chained by hashes (see `lineage/`).
 
 An artifact is written into a temporary sibling, fsynced and renamed into place, so a reader never sees half of one. Two
 processes that make the same recipe take turns; the second finds the first one's artifact.
@@ -17,7 +22,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,19 +31,21 @@ from typing import Any
 from filelock import FileLock
 
 from lwf_assets.errors import LwfError
-from lwf_assets.partition import Partition
+from lwf_assets.partition import Partition, folder_name
 
 MANIFEST = "manifest.json"
+STUDIES = "studies"
 VERSION_LENGTH = 16
 
 
 @dataclass(frozen=True, order=True)
 class InputVersion:
-    """One thing that an artifact was made from."""
+    """One thing that an artifact was made from. `seal` is its manifest's; None in manifests older than seals."""
 
     asset: str
     partition: str | None
     version: str
+    seal: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,8 @@ class Manifest:
     """What an artifact is and what it was made from.
 
     `recipe` hashes asset, partition, code version, settings and inputs: everything that decides the contents. `version`
-    hashes the contents. `provenance` (seeds, library versions, git commit, wall time in seconds, Dagster run) and
-    `summary` (figures for people) decide nothing.
+    hashes the contents. `provenance` (seeds, library versions, git commit, wall time in seconds, the study's settings,
+    Dagster run) and `summary` (figures for people) decide nothing.
     """
 
     asset: str
@@ -72,7 +79,21 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as indented JSON with sorted keys."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        values = asdict(self)
+        for entry in values["inputs"]:
+            if entry["seal"] is None:
+                del entry["seal"]
+        return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @property
+    def seal(self) -> str:
+        """sha256, in hex, of the manifest as it is written."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """The artifact's cell, as `asset[partition]`."""
+        return f"{self.asset}[{self.partition}]" if self.partition else self.asset
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -114,8 +135,24 @@ def recipe_hash(
     asset: str, partition: Partition, code_version: str, settings: Mapping[str, Any], inputs: tuple[InputVersion, ...]
 ) -> str:
     """Hash of everything that decides an artifact's contents."""
+    return _recipe(asset, partition.key, code_version, settings, inputs)
+
+
+def recorded_recipe(manifest: Manifest) -> str:
+    """The recipe that follows from what a manifest says: its own, unless somebody changed it."""
+    return _recipe(manifest.asset, manifest.partition, manifest.code_version, manifest.settings, manifest.inputs)
+
+
+def contents_version(files: Iterable[FileEntry]) -> str:
+    """Hash of an artifact's contents."""
+    return canonical_hash([[entry.path, entry.sha256] for entry in files])[:VERSION_LENGTH]
+
+
+def _recipe(
+    asset: str, key: str | None, code_version: str, settings: Mapping[str, Any], inputs: tuple[InputVersion, ...]
+) -> str:
     made_from = [[entry.asset, entry.partition, entry.version] for entry in sorted(inputs, key=_input_order)]
-    return canonical_hash([asset, partition.key, code_version, settings, made_from])[:VERSION_LENGTH]
+    return canonical_hash([asset, key, code_version, settings, made_from])[:VERSION_LENGTH]
 
 
 def _input_order(entry: InputVersion) -> tuple[str, str, str]:
@@ -152,11 +189,10 @@ class Draft:
             for path in sorted(self.path.rglob("*"))
             if path.is_file()
         )
-        version = canonical_hash([[entry.path, entry.sha256] for entry in files])[:VERSION_LENGTH]
         manifest = Manifest(
             asset=self._asset,
             partition=self._partition.key,
-            version=version,
+            version=contents_version(files),
             recipe=self._recipe,
             code_version=code_version,
             settings=dict(settings),
@@ -176,7 +212,11 @@ class Store:
 
     def folder(self, asset: str, partition: Partition) -> Path:
         """Where the versions of one asset's partition lie."""
-        return self.root / asset / partition.folder
+        return self.folder_of(asset, partition.key)
+
+    def folder_of(self, asset: str, key: str | None) -> Path:
+        """The same, of the partition that is written `key`."""
+        return self.root / asset / folder_name(key)
 
     def by_recipe(self, asset: str, partition: Partition, recipe: str) -> Artifact | None:
         """The artifact that `recipe` gave, if it is in the store with all its files."""
@@ -201,7 +241,7 @@ class Store:
     def set_current(self, artifact: Artifact, partition: Partition) -> None:
         """Make `artifact` the one that downstream assets, views and reports read."""
         folder = self.folder(artifact.manifest.asset, partition)
-        _write_atomically(folder / "current", artifact.manifest.recipe + "\n")
+        write_atomically(folder / "current", artifact.manifest.recipe + "\n")
 
     @contextmanager
     def draft(self, asset: str, partition: Partition, recipe: str) -> Iterator[Draft]:
@@ -236,12 +276,26 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             verdicts = json.loads(path.read_text()) if path.is_file() else {}
-            _write_atomically(path, json.dumps({**verdicts, name: dict(verdict)}, indent=2, sort_keys=True) + "\n")
+            write_atomically(path, json.dumps({**verdicts, name: dict(verdict)}, indent=2, sort_keys=True) + "\n")
 
     def verdicts(self, asset: str, partition: Partition, subject: str) -> dict[str, dict[str, Any]]:
         """What the checks said about `subject`: a version, with the versions of whatever it was checked against."""
         path = self.folder(asset, partition) / "checks" / f"{subject}.json"
         return json.loads(path.read_text()) if path.is_file() else {}
+
+    def keep_study(self, settings: Mapping[str, Any]) -> str:
+        """Keep the settings of a study; gives the sha256 that they are found by."""
+        text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        path = self.study_path(digest)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, text)
+        return digest
+
+    def study_path(self, digest: str) -> Path:
+        """Where the study of that sha256 is kept."""
+        return self.root / STUDIES / f"{digest}.json"
 
     def _place(self, manifest: Manifest, partition: Partition, draft: Path) -> Artifact:
         folder = self.folder(manifest.asset, partition)
@@ -258,8 +312,9 @@ class Store:
             if not _matches(target, manifest):
                 _replace_folder(target, draft)
         _fsync(folder)
-        (folder / "recipes").mkdir(exist_ok=True)
-        _write_atomically(folder / "recipes" / f"{manifest.recipe}.json", manifest.to_json())
+        for name in (f"manifests/{manifest.seal}.json", f"recipes/{manifest.recipe}.json"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            write_atomically(folder / name, manifest.to_json())
         return Artifact(target, manifest)
 
 
@@ -278,7 +333,8 @@ def _matches(folder: Path, manifest: Manifest) -> bool:
     return all(path.is_file() and hash_file(path) == sha256 for path, sha256 in paths)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(descriptor)
     unfinished = Path(name)

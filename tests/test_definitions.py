@@ -158,7 +158,7 @@ def test_below_an_lwf_checkpoint_lie_its_evaluation_its_report_and_what_is_as_no
 
 
 def test_materializations_carry_figures_a_sample_and_a_small_plot(built: World) -> None:
-    from dagster_project.builder import open_instance
+    from dagster_project.instance import open_instance
 
     instance = open_instance(built.home)
     plots = 0

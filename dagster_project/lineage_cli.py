@@ -1,0 +1,177 @@
+"""The commands that ask where things come from and where they went: `lwf audit`, `trace`, `diff`, `keep`, `gc`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lwf_assets.errors import LwfError
+from lwf_assets.home import Home
+
+if TYPE_CHECKING:
+    from lwf_assets.lineage.chain import Chain
+
+out = Console()
+err = Console(stderr=True)
+
+ARTIFACT = (
+    "A path in the store, a cell (FORGETTING|LEARNING, or ASSET[PARTITION]), a version, an MLflow run, or a registered "
+    "model (NAME/3, NAME@champion)."
+)
+Artifact = Annotated[str, typer.Argument(metavar="CHECKPOINT", help=ARTIFACT)]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")]
+
+
+def audit(
+    checkpoint: Artifact,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash every file up the chain again; repeat what costs only seconds.")
+    ] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Train it again from what it was made from, and compare the weights.")
+    ] = False,
+    seal: Annotated[str | None, typer.Option(metavar="SHA256", help="The seal that its manifest must have.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one page, too.")] = None,
+    openlineage: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as OpenLineage events, too: one JSON object a line.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a checkpoint was made from, what it forgot, and whether all of it is still as it was. Exit code 1 if not."""
+    from dagster_project.audited_names import find_artifact
+    from dagster_project.lineage_view import print_audit
+    from dagster_project.outside_records import outside_records
+    from dagster_project.terminal import PhaseBars, phase_bars, quiet_libraries
+    from lwf_assets.lineage.audit import audit as make_audit
+
+    quiet_libraries()
+    home = Home.from_environment()
+    manifest = find_artifact(home, checkpoint)
+    if seal is not None and manifest.seal != seal:
+        raise LwfError(f"{manifest.name} {manifest.version}: its seal is {manifest.seal}, not the one given")
+
+    def outside(chain: Chain) -> Sequence[object]:
+        return outside_records(home, chain)
+
+    with phase_bars(err) as bars:
+        told = make_audit(
+            home.store,
+            manifest,
+            verify=verify,
+            replay_end=replay,
+            outside=outside,  # type: ignore[arg-type]
+            progress=PhaseBars(bars, manifest.name),
+        )
+    if html is not None:
+        from lwf_assets.reports.lineage_page import lineage_page
+
+        html.write_text(lineage_page(told), encoding="utf-8")
+    if openlineage is not None:
+        from lwf_assets.lineage.open_lineage import write_events
+
+        write_events(openlineage, home.store, told.chain)
+    if as_json:
+        print(json.dumps(told.to_dict(), indent=2, default=str))
+    else:
+        print_audit(out, told)
+    if not told.holds:
+        raise typer.Exit(1)
+
+
+def trace(
+    sample: Annotated[str | None, typer.Option(metavar="ID", help="Id of a row, sample or prompt.")] = None,
+    text: Annotated[str | None, typer.Option(help="Words of its prompt or text.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Which checkpoints learned from a row, or forgot it."""
+    from dagster_project.lineage_view import print_trace
+    from lwf_assets.lineage.trace import trace as find_checkpoints
+
+    if (sample is None) == (text is None):
+        raise typer.BadParameter("give either --sample or --text")
+    found = find_checkpoints(Home.from_environment().store, sample=sample, text=text)
+    if as_json:
+        print(json.dumps([asdict(traced) for traced in found], indent=2))
+    elif found:
+        print_trace(out, found)
+    else:
+        err.print("No checkpoint in the store learned from it or forgot it.")
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help=ARTIFACT)],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    as_json: JsonOption = False,
+) -> None:
+    """What differs between what two checkpoints were made from, first cause first."""
+    from dagster_project.audited_names import find_artifact
+    from dagster_project.lineage_view import print_differences
+    from lwf_assets.lineage.chain import read_chain
+    from lwf_assets.lineage.difference import differences
+
+    home = Home.from_environment()
+    before, after = (read_chain(home.store, find_artifact(home, name)) for name in (first, second))
+    found = differences(before, after)
+    if as_json:
+        told = [{**asdict(difference), "first_cause": difference.is_first_cause} for difference in found]
+        print(json.dumps(told, indent=2, default=str))
+    elif found:
+        print_differences(out, found)
+    else:
+        err.print(f"{before.end.name} and {after.end.name} were made from the same.")
+
+
+def keep(
+    artifact: Artifact,
+    why: Annotated[str, typer.Option(help="Noted beside it.")] = "",
+    undo: Annotated[bool, typer.Option("--release", help="Keep it no longer.")] = False,
+) -> None:
+    """Have `lwf gc` pass over an artifact, such as a report that was published, and all that it was made from."""
+    from dagster_project.audited_names import find_artifact
+    from lwf_assets.lineage import garbage
+
+    home = Home.from_environment()
+    manifest = find_artifact(home, artifact)
+    if undo:
+        garbage.release(home.store, manifest)
+    else:
+        garbage.keep(home.store, manifest, why)
+    err.print(Text(f"{manifest.name} {manifest.version}: {'released' if undo else 'kept'}"), soft_wrap=True)
+
+
+def gc(
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
+    without_mlflow: Annotated[
+        bool, typer.Option("--without-mlflow", help="Go on if MLflow is not there to say which models are registered.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the versions that nothing needs: neither current, nor kept, nor behind a registered model. --yes removes
+    them."""
+    from dagster_project.registered_recipes import registered_recipes
+    from lwf_assets.free_memory import gigabytes
+    from lwf_assets.lineage.garbage import remove, unneeded_versions
+
+    home = Home.from_environment()
+    unneeded = unneeded_versions(home.store, registered_recipes(home, without_mlflow=without_mlflow))
+    if as_json:
+        listed = [{**asdict(version), "folder": str(version.folder)} for version in unneeded]
+        print(json.dumps({"unneeded": listed, "removed": yes}, indent=2))
+    else:
+        table = Table("artifact", "version", "size")
+        for version in unneeded:
+            table.add_row(Text(version.artifact), version.version, gigabytes(version.size))
+        if unneeded:
+            out.print(table)
+        total = gigabytes(sum(version.size for version in unneeded))
+        err.print(f"{len(unneeded)} versions that nothing needs, {total}." + ("" if yes else " --yes removes them."))
+    if yes:
+        remove(home.store, unneeded)

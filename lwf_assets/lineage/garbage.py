@@ -1,0 +1,128 @@
+"""Which versions nobody needs any more, and their removal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lwf_assets.errors import LwfError
+from lwf_assets.lineage.chain import read_chain
+from lwf_assets.lineage.find import every_manifest, is_current
+from lwf_assets.store import MANIFEST, Manifest, Store, write_atomically
+
+KEPT = "kept.json"
+"""In the store's root: artifacts that are needed although no study asks for them."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An artifact that a person wants kept with all that it was made from."""
+
+    artifact: str
+    version: str
+    why: str
+    since: str
+
+
+@dataclass(frozen=True)
+class Unneeded:
+    """A version that nothing needs: its files, in bytes."""
+
+    artifact: str
+    version: str
+    folder: Path
+    size: int
+
+
+def keep(store: Store, manifest: Manifest, why: str) -> Kept:
+    """Have `unneeded_versions` pass over this artifact and its chain, until it is released."""
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    entry = Kept(manifest.name, manifest.version, why, since)
+    _write_kept(store, [*_others(store, manifest), entry])
+    return entry
+
+
+def release(store: Store, manifest: Manifest) -> None:
+    """Take `keep` back.
+
+    Raises:
+        LwfError: the artifact is not kept.
+    """
+    others = _others(store, manifest)
+    if len(others) == len(kept_artifacts(store)):
+        raise LwfError(f"{manifest.name} {manifest.version}: is not among the artifacts that are kept")
+    _write_kept(store, others)
+
+
+def kept_artifacts(store: Store) -> list[Kept]:
+    """What `keep` was called with and not taken back, oldest first."""
+    path = store.root / KEPT
+    return [Kept(**entry) for entry in json.loads(path.read_text())] if path.is_file() else []
+
+
+def unneeded_versions(store: Store, needed: Iterable[str] = ()) -> list[Unneeded]:
+    """Every version that is neither current, nor kept, nor needed by one that is.
+
+    Args:
+        store: where to look.
+        needed: recipes of more artifacts that are needed with their chains, such as those of registered models.
+
+    Raises:
+        LwfError: what is needed cannot be told, because a manifest in a needed chain is damaged.
+    """
+    wanted, kept = set(needed), {(entry.artifact, entry.version) for entry in kept_artifacts(store)}
+    live: set[Path] = set()
+    for manifest in every_manifest(store):
+        if manifest.recipe in wanted or (manifest.name, manifest.version) in kept or is_current(store, manifest):
+            chain = read_chain(store, manifest)
+            if chain.faults:
+                raise LwfError(f"{chain.faults[0]}; nothing is removed while it is unknown what {manifest.name} needs")
+            live |= {link.folder for link in chain.links}
+    return [
+        Unneeded(folder.parent.relative_to(store.root).as_posix(), folder.name, folder, _size(folder))
+        for folder in _version_folders(store)
+        if folder not in live
+    ]
+
+
+def remove(store: Store, unneeded: Iterable[Unneeded]) -> None:
+    """Remove their files. Manifests stay: they tell what there was.
+
+    Raises:
+        LwfError: a build is running, which may need what no study asks for any more; nothing was removed.
+    """
+    with ExitStack() as locks:
+        for lock in store.root.glob("*/*/scratch/*.lock"):
+            try:
+                locks.enter_context(FileLock(lock, timeout=0))
+            except Timeout:
+                raise LwfError(f"{lock.parent.parent}: something is being built; remove when it is done") from None
+        for version in unneeded:
+            # Out of the way at once: a half removed artifact must not look like one.
+            doomed = version.folder.with_name(f".removed-{version.folder.name}")
+            version.folder.rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def _others(store: Store, manifest: Manifest) -> list[Kept]:
+    this = manifest.name, manifest.version
+    return [kept for kept in kept_artifacts(store) if (kept.artifact, kept.version) != this]
+
+
+def _version_folders(store: Store) -> Iterator[Path]:
+    return (path.parent for path in sorted(store.root.glob(f"*/*/[0-9a-f]*/{MANIFEST}")))
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _write_kept(store: Store, kept: Iterable[Kept]) -> None:
+    write_atomically(store.root / KEPT, json.dumps([asdict(entry) for entry in kept], indent=2) + "\n")

@@ -1,0 +1,77 @@
+"""Whether an artifact and all that it was made from are still what they were: every byte is hashed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lwf_assets.lineage.chain import Chain, Fault, Link, sealed_path
+from lwf_assets.store import MANIFEST, Manifest, Store, contents_version, hash_file, recorded_recipe
+
+
+def find_faults(store: Store, chain: Chain, *, hashed: Callable[[Path], object] = lambda path: None) -> Iterator[Fault]:
+    """Every file, manifest and recorded hash of the chain that does not fit the others, inputs first.
+
+    Args:
+        store: where the chain lies.
+        chain: what is looked at.
+        hashed: called with each file that was hashed, for whoever shows progress.
+    """
+    yield from chain.faults
+    for link in chain.links:
+        yield from _of_manifest(store, link)
+        yield from _of_study(store, link)
+        yield from _of_files(link, hashed)
+
+
+def _of_manifest(store: Store, link: Link) -> Iterator[Fault]:
+    """Its hashes follow from what it says, and no copy of it says anything else."""
+    manifest = link.manifest
+    if contents_version(manifest.files) != manifest.version:
+        yield _fault(link, link.folder / MANIFEST, "the version is not the hash of the files that the manifest lists")
+    if recorded_recipe(manifest) != manifest.recipe:
+        yield _fault(link, link.folder / MANIFEST, "the recipe is not the hash of the settings and inputs it tells")
+    folder = store.folder_of(manifest.asset, manifest.partition)
+    for copy in (link.folder / MANIFEST, folder / "recipes" / f"{manifest.recipe}.json"):
+        if not copy.is_file():
+            yield _fault(link, copy, "the manifest is missing")
+        elif not sealed_path(store, manifest, hash_file(copy)).is_file() and not _older_than_seals(store, manifest):
+            yield _fault(link, copy, "the manifest was changed: it is none that was ever written here")
+    kept = sealed_path(store, manifest, manifest.seal)
+    if kept.is_file() and hash_file(kept) != manifest.seal:
+        yield _fault(link, kept, "the manifest was changed")
+
+
+def _older_than_seals(store: Store, manifest: Manifest) -> bool:
+    return "study_settings" not in manifest.provenance
+
+
+def _of_study(store: Store, link: Link) -> Iterator[Fault]:
+    digest = link.manifest.provenance.get("study_settings")
+    if digest is None:
+        return
+    path = store.study_path(digest)
+    if not path.is_file():
+        yield _fault(link, path, "the settings of the study that it was made for are missing")
+    elif hash_file(path) != digest:
+        yield _fault(link, path, "the settings of the study that it was made for were changed")
+
+
+def _of_files(link: Link, hashed: Callable[[Path], object]) -> Iterator[Fault]:
+    if not link.folder.is_dir():
+        yield _fault(link, link.folder, "the artifact's files are missing")
+        return
+    listed = {link.folder / entry.path: entry.sha256 for entry in link.manifest.files}
+    for path, sha256 in listed.items():
+        if not path.is_file():
+            yield _fault(link, path, "the file is missing")
+        elif (found := hash_file(path)) != sha256:
+            yield _fault(link, path, f"the file was changed: its sha256 is {found[:16]}.. and was {sha256[:16]}..")
+        hashed(path)
+    for path in sorted(link.folder.rglob("*")):
+        if path.is_file() and path not in listed and path != link.folder / MANIFEST:
+            yield _fault(link, path, "the file was added: the manifest does not list it")
+
+
+def _fault(link: Link, path: Path, what: str) -> Fault:
+    return Fault(link.name, link.manifest.version, path, what)
