@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +18,7 @@ from dagster_project.terminal import quiet_libraries
 quiet_libraries()
 
 from armed import Armed, make_armed
-from tiny import tiny_study_values
-from world import World, new_world
-
-from lwf_assets.home import Home
+from world import World, copied, new_world
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +31,8 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def built(built_once: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A copy of the built tiny study, to change at will."""
-    shutil.copytree(built_once.folder, tmp_path / "study")
-    shutil.copytree(built_once.home.root, tmp_path / "home")
     monkeypatch.setenv("LWF_HOME", str(tmp_path / "home"))
-    return World(tmp_path / "study", Home(tmp_path / "home"), tiny_study_values(tmp_path / "study"))
+    return copied(built_once, tmp_path)
 
 
 @pytest.fixture(scope="session")

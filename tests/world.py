@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ class World:
         artifact = self.home.store.current(cell.asset, cell.partition)
         assert artifact is not None
         return artifact.path
+
+
+def copied(world: World, folder: Path) -> World:
+    """A copy of a world in another folder, to change at will."""
+    shutil.copytree(world.folder, folder / "study")
+    shutil.copytree(world.home.root, folder / "home")
+    return World(folder / "study", Home(folder / "home"), tiny_study_values(folder / "study"))
 
 
 def new_world(folder: Path) -> World:
