@@ -2,22 +2,24 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
+from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import dependency, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
-from lwf_assets.errors import LwfError
+from lwf_assets.cost import WITH_MODEL
 from lwf_assets.graph import AssetSpec, Cell, asset_code_version, specs_of, upstream_of
 from lwf_assets.partition import Partition
 from lwf_assets.study import Study
 
 FORCE_TAG = "lwf/force"
 """Run tag: names of assets, separated by commas, that are made anew although the store has them."""
+
+DEVICE_POOL = "device"
+"""The pool of steps that compute with a model: the instance says how many may run at once."""
 
 OWNERS = ["team:learning-with-forgetting"]
 
@@ -137,6 +139,7 @@ def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
         owners=OWNERS,
         description=shown.description,
         code_version=asset_code_version(study, spec),
+        pool=DEVICE_POOL if spec.name in WITH_MODEL else None,
     )
     def materialize_cell(
         context: dg.AssetExecutionContext, home: LwfHome, tracking: MlflowTracking
@@ -149,7 +152,7 @@ def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
         cell = Cell(spec.name, Partition.of_key(spec.dimensions, context.partition_key if spec.dimensions else None))
         place = home.place()
         forced = spec.name in context.run.tags.get(FORCE_TAG, "").split(",")
-        with tracking.cell_run(context, study, cell) as tracked, user_errors_without_traceback():
+        with told_to_dagster(context), tracking.cell_run(context, study, cell) as tracked:
             materialized = materialize(
                 study,
                 place.store,
@@ -173,12 +176,3 @@ def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
         )
 
     return materialize_cell
-
-
-@contextmanager
-def user_errors_without_traceback() -> Iterator[None]:
-    """Turns what the user can mend into a Dagster failure that shows the message and is never retried."""
-    try:
-        yield
-    except LwfError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error

@@ -1,8 +1,8 @@
-"""The code location: the assets, checks and jobs of one study.
+"""The code location: the assets, checks, jobs, schedule and sensors of one study.
 
 `$LWF_STUDY` names the study file (default: studies/quickstart.yaml of this checkout), `$LWF_HOME` the folder that
 everything is built in (default: .lwf in the working directory), `$MLFLOW_TRACKING_URI` an MLflow server (default:
-SQLite in the home).
+SQLite in the home), `$LWF_WEBHOOK` an address that is told of failed runs (default: nobody is).
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_project.assets import build_assets
+from dagster_project.automation import build_automation
 from dagster_project.checks import build_checks
 from dagster_project.mlflow_address import tracking_uri
+from dagster_project.notification import failure_sensors
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.graph import specs_of
@@ -29,20 +31,28 @@ def study_path() -> Path:
 
 
 def build_definitions(study: Study, home: Home) -> dg.Definitions:
-    """Everything Dagster needs to know of `study`, built in `home`."""
+    """Everything Dagster needs to know of `study`, built in `home`.
+
+    Raises:
+        LwfError: the study's cron expression is none.
+    """
+    jobs = [
+        dg.define_asset_job(
+            name,
+            selection=[spec.name for spec in specs_of(study) if spec.dimensions == dimensions],
+            partitions_def=partitions_definitions(study)[dimensions],
+            description=f"Every asset of the study that is partitioned {name.replace('_', ' ')}.",
+        )
+        for dimensions, name in JOB_OF_DIMENSIONS.items()
+        if any(spec.dimensions == dimensions for spec in specs_of(study))
+    ]
+    request, schedules, sensors = build_automation(study, jobs)
     return dg.Definitions(
         assets=build_assets(study),
         asset_checks=build_checks(study),
-        jobs=[
-            dg.define_asset_job(
-                name,
-                selection=[spec.name for spec in specs_of(study) if spec.dimensions == dimensions],
-                partitions_def=partitions_definitions(study)[dimensions],
-                description=f"Every asset of the study that is partitioned {name.replace('_', ' ')}.",
-            )
-            for dimensions, name in JOB_OF_DIMENSIONS.items()
-            if any(spec.dimensions == dimensions for spec in specs_of(study))
-        ],
+        jobs=[*jobs, request],
+        schedules=schedules,
+        sensors=[*sensors, *failure_sensors(study)],
         resources={
             "home": LwfHome(root=str(home.root)),
             "tracking": MlflowTracking(uri=tracking_uri(home), root=str(home.root)),

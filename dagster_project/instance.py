@@ -9,10 +9,25 @@ import dagster as dg
 from lwf_assets.home import Home
 
 INSTANCE_SETTINGS = """\
+# Written once by `lwf`, and yours to change: https://docs.dagster.io/deployment/oss/dagster-yaml
 telemetry:
   enabled: false
 nux:
   enabled: false
+concurrency:
+  pools:
+    # One step that computes with a model at a time (pool `device`); with several devices, as many.
+    default_limit: 1
+    granularity: op
+run_monitoring:
+  # A run whose process died is noticed, ..
+  enabled: true
+  poll_interval_seconds: 30
+run_retries:
+  # .. and run again. What failed by itself is not: the steps know which errors may pass, and retry those.
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
 """
 
 

@@ -297,3 +297,6 @@ _WITH_MODEL: dict[str, Callable[[Study, Partition, Known, ModelFacts], Cost]] = 
     "evaluation": _evaluation,
     "forgetting_probe": _forgetting_probe,
 }
+
+WITH_MODEL = frozenset(_WITH_MODEL)
+"""The assets that are made with a model in memory."""

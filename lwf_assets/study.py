@@ -15,6 +15,7 @@ from lwf_assets.arms import Arm
 from lwf_assets.arms.arm import ForgettingArmSettings
 from lwf_assets.arms.other_base import OtherBaseArm
 from lwf_assets.study_sections import (
+    AutomationSettings,
     ConfidenceSettings,
     EvaluationSettings,
     FisherSettings,
@@ -64,6 +65,7 @@ class Study(Settings):
     )
     evaluation: EvaluationSettings = EvaluationSettings()
     probe: ProbeSettings | None = Field(None, description="Whether it is really forgotten; null: not looked at.")
+    automation: AutomationSettings = AutomationSettings()
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="One fine-tune of each kind per seed.")
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -281,3 +282,22 @@ class PriorSettings(Settings):
     tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is taught, by name.")
     training: TrainingSettings = Field(description="How it is taught.")
     seed: NonNegativeInt = Field(0, description="Seed of the order of the rows.")
+
+
+class AutomationSettings(Settings):
+    """What builds the study by itself, once Dagster's daemon runs."""
+
+    cron: str | None = Field(
+        None, min_length=1, description="When to build, as a cron expression (`0 3 * * 1`); null: on no schedule."
+    )
+    timezone: str = Field("UTC", description="Time zone of `cron`, for example Europe/Berlin.")
+    watch_data: bool = Field(False, description="Build when the content of a file that the study reads has changed.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone; give a name such as Europe/Berlin") from None
+        return value

@@ -1,0 +1,81 @@
+"""What a failed step means: whether trying again can help, and how that is told."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import dagster as dg
+
+from lwf_assets.errors import LwfError
+
+FAILURE_TAG = "lwf/failure"
+"""Run tag of a failed run: one of `Kind`."""
+
+RETRIES = 3
+FIRST_WAIT = 15
+"""Seconds before the first retry; each next one waits four times as long."""
+
+_PASSING = {
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.EIO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOSPC,
+}
+
+
+class Kind(StrEnum):
+    """Why a step failed."""
+
+    BAD_INPUT = "bad_input"
+    """The user can mend it, and trying again cannot."""
+    PASSING = "passing"
+    """The network, a busy database, a full disk or device: tried again, and failed as often as it may."""
+    UNEXPECTED = "unexpected"
+    """A mistake of the program, or something nobody foresaw: trying again would do the same."""
+
+
+def kind_of(error: BaseException) -> Kind:
+    """Of an error, or of what it was raised from."""
+    if isinstance(error, LwfError) and not _is_passing(error.__cause__):
+        return Kind.BAD_INPUT
+    return Kind.PASSING if _is_passing(error) else Kind.UNEXPECTED
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    names = ("OutOfMemoryError", "ConnectTimeout", "ReadTimeout", "ConnectError", "RemoteProtocolError")
+    own = (
+        isinstance(error, ConnectionError | TimeoutError)
+        or (isinstance(error, OSError) and error.errno in _PASSING)
+        or (isinstance(error, sqlite3.OperationalError) and "locked" in str(error))
+        or type(error).__name__ in names  # torch's and httpx's, which are not imported for this
+    )
+    return own or _is_passing(error.__cause__ or error.__context__)
+
+
+@contextmanager
+def told_to_dagster(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
+    """Turns errors into what Dagster understands: what the user can mend into a failure that shows the message alone
+    and is never retried, what passes into a retry after a longer wait each time. A failed run is tagged with why."""
+    try:
+        yield
+    except Exception as error:
+        kind = kind_of(error)
+        if kind == Kind.PASSING and context.retry_number < RETRIES:
+            wait = FIRST_WAIT * 4**context.retry_number
+            context.log.warning(f"{error!r} may pass: trying again in {wait} s")
+            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait) from error
+        context.instance.add_run_tags(context.run_id, {FAILURE_TAG: kind.value})
+        if isinstance(error, LwfError):
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise
