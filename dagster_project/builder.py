@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_project.assets import FORCE_TAG
+from dagster_project.checks import PROMOTION_CHECK
 from dagster_project.definitions import build_definitions
 from dagster_project.instance import open_instance
 from dagster_project.partitions import JOB_OF_DIMENSIONS
@@ -83,25 +84,31 @@ def build(
         The cells that were run, in order.
 
     Raises:
-        LwfError: a step or a blocking check failed, or one that failed earlier still blocks.
+        LwfError: a step or a blocking check failed, or one that failed earlier still blocks; or, when all is built, a
+            model was not promoted.
     """
     instance = open_instance(home)
     definitions = build_definitions(study, home)
     forced = set(force)
     ran: list[Cell] = []
+    not_promoted: list[str] = []
     while True:
         plan = make_plan(study, home.store, home.file_hashes, only=only, force=forced)
         batch = next_batch(study, plan)
         if batch is None:
             _refuse_blocked(plan.blocked)
+            if not_promoted:
+                raise LwfError(f"everything is built, but not promoted: {'; '.join(not_promoted)}")
             return ran
         tell(batch)
-        _run(definitions, instance, batch, forced)
+        not_promoted += _run(definitions, instance, batch, forced)
         ran += batch.cells
         forced -= set(batch.cells)
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch, forced: set[Cell]) -> None:
+def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch, forced: set[Cell]) -> list[str]:
+    """Run the cells of a batch; gives the reasons why a model was not promoted, which ends no build: nothing is made
+    from what the registry calls champion."""
     anew = ",".join(cell.asset for cell in batch.cells if cell in forced)
     result = definitions.resolve_job_def(batch.job).execute_in_process(
         instance=instance,
@@ -113,11 +120,13 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch
         raise_on_error=False,
     )
     if result.success:
-        return
+        return []
+    failed = [evaluation for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
+    not_promoted = [str(evaluation.description) for evaluation in failed if evaluation.check_name == PROMOTION_CHECK]
     reasons = [
         f"{evaluation.asset_key.to_user_string()}: check {evaluation.check_name} failed: {evaluation.description}"
-        for evaluation in result.get_asset_check_evaluations()
-        if not evaluation.passed
+        for evaluation in failed
+        if evaluation.check_name != PROMOTION_CHECK
     ]
     for event in result.all_events:
         if event.is_step_failure:
@@ -126,6 +135,8 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch
                 continue  # the check's own words stand above
             described = failure.user_failure_data.description if failure.user_failure_data else None
             reasons.append(f"{event.step_key}: {(described or str(failure.error_display_string)).strip()}")
+    if not_promoted and not reasons:
+        return [f"{batch.partition.key}: {reason}" for reason in not_promoted]
     name = f"{batch.job} {batch.partition.key or ''}".strip()
     raise LwfError(f"the run {name} failed: " + ("; ".join(reasons) or f"see Dagster run {result.run_id}"))
 

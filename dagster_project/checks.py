@@ -2,20 +2,27 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from dagster_project.partitions import partitions_definitions
-from dagster_project.resources import LwfHome
+from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.checks import CHECKS, Check
 from lwf_assets.graph import ASSET, Cell, specs_of
 from lwf_assets.partition import Partition
 from lwf_assets.study import Study
 
+PROMOTION_CHECK = "not_worse_than_champion"
+
 
 def build_checks(study: Study) -> list[dg.AssetChecksDefinition]:
-    """Every check of the study's assets."""
+    """Every check of the study's assets; with it the one that promotes, if the study says when."""
     present = {spec.name for spec in specs_of(study)}
-    return [_build_check(study, check) for check in CHECKS if check.asset in present]
+    promoting = [] if study.promotion is None else [_build_promotion(study)]
+    return [*(_build_check(study, check) for check in CHECKS if check.asset in present), *promoting]
 
 
 def _build_check(study: Study, check: Check) -> dg.AssetChecksDefinition:
@@ -38,3 +45,32 @@ def _build_check(study: Study, check: Check) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=verdict.passed, description=verdict.reason, metadata=verdict.figures)
 
     return run_check
+
+
+def _build_promotion(study: Study) -> dg.AssetChecksDefinition:
+    spec = ASSET["eval_report"]
+
+    @dg.asset_check(
+        asset=spec.name,
+        name=PROMOTION_CHECK,
+        description="Only a model that is not worse than the champion takes its place in the registry.",
+        blocking=True,
+        partitions_def=partitions_definitions(study)[spec.dimensions],
+    )
+    def not_worse_than_champion(
+        context: dg.AssetCheckExecutionContext, home: LwfHome, tracking: MlflowTracking
+    ) -> dg.AssetCheckResult:
+        from dagster_project.promotion import promote_challenger
+
+        partition = Partition.of_key(spec.dimensions, context.partition_key)
+        decision = promote_challenger(study, home.place(), tracking.uri, partition)
+        return dg.AssetCheckResult(
+            passed=decision.promote, description=decision.reason, metadata=_finite(decision.figures)
+        )
+
+    return not_worse_than_champion
+
+
+def _finite(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the figures that there are none of: Dagster keeps metadata as JSON."""
+    return {name: value for name, value in figures.items() if not (isinstance(value, float) and math.isnan(value))}

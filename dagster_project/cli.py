@@ -132,6 +132,29 @@ def report(
 
 
 @app.command()
+def promote(
+    cell: Annotated[str, typer.Argument(metavar="FORGETTING|LEARNING", help="The cell whose model is meant.")],
+    study: StudyOption = DEFAULT_STUDY,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before.")] = False,
+) -> None:
+    """Make a cell's newest model the champion, if the study's `promotion` section allows it. Exit code 1 if not."""
+    from dagster_project.mlflow_address import tracking_uri
+    from dagster_project.promotion import promote_challenger, roll_back
+
+    settings, home = load_study(study), Home.from_environment()
+    partition = _cell_partition(settings, cell)
+    if rollback:
+        was, now = roll_back(settings, home, tracking_uri(home), partition)
+        err.print(Text(f"{cell}: version {now} is the champion again, instead of {was}"), soft_wrap=True)
+        return
+    decision = promote_challenger(settings, home, tracking_uri(home), partition)
+    words = "promoted" if decision.promote else "not promoted"
+    err.print(Text(f"{cell}: {words}: {decision.reason}"), soft_wrap=True)
+    if not decision.promote:
+        raise typer.Exit(1)
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help='For example "SELECT * FROM scored_forget_set WHERE selected LIMIT 5".')],
     study: StudyOption = DEFAULT_STUDY,
@@ -214,7 +237,7 @@ def _cell_partition(study: Study, key: str) -> Partition:
     there = [c.partition for c in cells(study) if c.asset == "eval_report"]
     if len(names) != 2 or Partition(*names) not in there:
         keys = ", ".join(str(partition.key) for partition in there)
-        raise LwfError(f"--cell: the study {study.name} has no cell {key!r}; write FORGETTING|LEARNING, one of: {keys}")
+        raise LwfError(f"the study {study.name} has no cell {key!r}; write FORGETTING|LEARNING, one of: {keys}")
     return Partition(*names)
 
 

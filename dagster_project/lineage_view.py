@@ -10,7 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lwf_assets.lineage.audit import Audit
-from lwf_assets.lineage.chain import Chain, Link
+from lwf_assets.lineage.chain import Link
 from lwf_assets.lineage.difference import Difference, RowChange
 from lwf_assets.lineage.forgotten import UnlearnedSample
 from lwf_assets.lineage.trace import Traced
@@ -23,7 +23,7 @@ WIDTH = 60
 def print_audit(console: Console, told: Audit) -> None:
     """The chain as a tree, what was unlearned and learned from, and whether it holds."""
     end = told.chain.end
-    console.print(_grow(Tree(_described(end)), told.chain, end, set()))
+    console.print(_grow(Tree(_described(told, end)), told, end, set()))
     if told.unlearned:
         console.print(f"\n[bold]Unlearned[/]: {len(told.unlearned)} samples")
         for sample in told.unlearned[:ROWS]:
@@ -68,18 +68,18 @@ def print_differences(console: Console, found: Sequence[Difference]) -> None:
         _more(console, len(difference.rows))
 
 
-def _grow(tree: Tree, chain: Chain, link: Link, shown: set[str]) -> Tree:
+def _grow(tree: Tree, told: Audit, link: Link, shown: set[str]) -> Tree:
     """`tree` with what the link was made from below it; what stands in it already is only named again."""
     shown.add(link.name)
-    for needed in chain.inputs(link):
+    for needed in told.chain.inputs(link):
         if needed.name in shown:
             tree.add(Text(f"{needed.name} {needed.manifest.version} (above)", style="dim"))
         else:
-            _grow(tree.add(_described(needed)), chain, needed, shown)
+            _grow(tree.add(_described(told, needed)), told, needed, shown)
     return tree
 
 
-def _described(link: Link) -> RenderableType:
+def _described(audited: Audit, link: Link) -> RenderableType:
     manifest, told = link.manifest, link.manifest.provenance
     head = Text.assemble((link.name, "bold"), " ", (manifest.version, "cyan"))
     if not link.sealed:
@@ -99,6 +99,9 @@ def _described(link: Link) -> RenderableType:
     settings = ", ".join(f"{name} {value}" for name, value in _flat(manifest.settings))
     if settings:
         lines.append(Text(_cut(settings, 400), style="dim"))
+    for name, verdict in audited.verdicts[link.name].items():
+        mark, style = ("✓", "green") if verdict["passed"] else ("✗", "bold red")
+        lines.append(Text.assemble((f"{mark} {name}", style), (f"  {verdict['reason']}", "dim")))
     return Group(*lines)
 
 

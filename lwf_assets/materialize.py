@@ -43,6 +43,7 @@ def materialize(
     progress: Progress = SILENT,
     provenance: Mapping[str, Any] | None = None,
     file_hash: HashFile = hash_file,
+    instead: Mapping[Cell, Artifact] | None = None,
 ) -> Materialized:
     """Make `cell` and make it current. An artifact of the same recipe that is in the store is taken as it is.
 
@@ -54,6 +55,7 @@ def materialize(
         progress: told how far the work is.
         provenance: kept in the manifest beside seeds, library versions, git commit and wall time.
         file_hash: gives a source file's sha256; pass one that remembers to save time.
+        instead: artifacts that stand in for what is current of some inputs. What is made then does not become current.
 
     Raises:
         LwfError: no such cell in the study, an input that is not built, work that cannot fit into memory, or whatever
@@ -62,7 +64,7 @@ def materialize(
     check_cell(study, cell)
     inputs = {}
     for needed in inputs_of(study, cell):
-        artifact = store.current(needed.asset, needed.partition)
+        artifact = (instead or {}).get(needed) or store.current(needed.asset, needed.partition)
         if artifact is None:
             raise LwfError(f"{cell} is made from {needed}, which is not built; `lwf build` builds both in order")
         inputs[needed] = artifact
@@ -72,7 +74,8 @@ def materialize(
     with store.lock(cell.asset, cell.partition, recipe):
         found = None if force else store.by_recipe(cell.asset, cell.partition, recipe)
         artifact = found or _make(study, store, cell, recipe, settings, versions, inputs, progress, provenance or {})
-        store.set_current(artifact, cell.partition)
+        if not instead:
+            store.set_current(artifact, cell.partition)
     return Materialized(artifact, reused=found is not None)
 
 

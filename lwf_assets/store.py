@@ -283,6 +283,14 @@ class Store:
         path = self.folder(asset, partition) / "checks" / f"{subject}.json"
         return json.loads(path.read_text()) if path.is_file() else {}
 
+    def all_verdicts(self, manifest: Manifest) -> dict[str, dict[str, Any]]:
+        """What was said of an artifact, whatever it was checked against; by check."""
+        folder = self.folder_of(manifest.asset, manifest.partition) / "checks"
+        said: dict[str, dict[str, Any]] = {}
+        for path in sorted(folder.glob(f"{manifest.version}*.json"), key=lambda path: path.stat().st_mtime):
+            said |= json.loads(path.read_text())
+        return said
+
     def keep_study(self, settings: Mapping[str, Any]) -> str:
         """Keep the settings of a study; gives the sha256 that they are found by."""
         text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -23,6 +23,7 @@ from lwf_assets.study_sections import (
     ModelSettings,
     PriorSettings,
     ProbeSettings,
+    PromotionSettings,
     ReferenceSettings,
     Settings,
     TaskName,
@@ -65,6 +66,9 @@ class Study(Settings):
     )
     evaluation: EvaluationSettings = EvaluationSettings()
     probe: ProbeSettings | None = Field(None, description="Whether it is really forgotten; null: not looked at.")
+    promotion: PromotionSettings | None = Field(
+        None, description="When a new model becomes the champion; null: whoever registers it decides."
+    )
     automation: AutomationSettings = AutomationSettings()
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="One fine-tune of each kind per seed.")
 

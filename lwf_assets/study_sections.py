@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -301,3 +302,18 @@ class AutomationSettings(Settings):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{value!r} is no time zone; give a name such as Europe/Berlin") from None
         return value
+
+
+class PromotionSettings(Settings):
+    """When a new LWF model takes the place of the champion in the model registry."""
+
+    margin: NonNegativeFloat = Field(
+        0.0,
+        description="How much worse than the champion it may be in `evaluation.primary_measure`, in the measure's own "
+        "unit: the whole 95 % interval must be on this side of it.",
+    )
+    bounds: dict[str, float] = Field(
+        default_factory=dict,
+        description="What must not be lost, by measure (`untouched_accuracy`, `neutral_nll`): the least mean that will "
+        "do, or the highest where lower is better.",
+    )

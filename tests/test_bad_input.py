@@ -143,7 +143,7 @@ def build(place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         (
             {},
             ["--cell", "teeth|sum"],
-            "--cell: the study tiny has no cell 'teeth|sum'; write FORGETTING|LEARNING, one of: teeth|sums, minds|sums",
+            "the study tiny has no cell 'teeth|sum'; write FORGETTING|LEARNING, one of: teeth|sums, minds|sums",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,8 @@ class Audit:
     verified: bool
     replayed: tuple[Replayed, ...]
     outside: tuple[OutsideRecord, ...]
+    verdicts: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    """What the checks said of each artifact, and of the end whether it was promoted; by name and check."""
 
     @property
     def holds(self) -> bool:
@@ -63,7 +65,7 @@ class Audit:
             "seal": self.chain.end.manifest.seal,
             "holds": self.holds,
             "verified": self.verified,
-            "artifacts": [_artifact(link) for link in self.chain.links],
+            "artifacts": [{**_artifact(link), "checks": self.verdicts[link.name]} for link in self.chain.links],
             "unlearned": [asdict(sample) for sample in self.unlearned],
             "learned": [asdict(rows) for rows in self.learned],
             "faults": [{**asdict(fault), "path": str(fault.path)} for fault in self.faults],
@@ -112,6 +114,7 @@ def audit(
         verify,
         tuple(_replayed(store, chain, faults, cheap=verify, end=replay_end, progress=progress)),
         tuple(outside(chain)),
+        {link.name: store.all_verdicts(link.manifest) for link in chain.links},
     )
 
 

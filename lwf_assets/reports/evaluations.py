@@ -63,7 +63,7 @@ def read_evaluations(folders: Iterable[Path], forgetting_task: str, scored: pd.D
     """
     read = [(folder, json.loads((folder / "summary.json").read_text())) for folder in folders]
     fitting = [
-        _read(folder, summary, forgetting_task, scored)
+        read_evaluation(folder, forgetting_task, scored)
         for folder, summary in read
         if summary["forgetting_task"] in (None, forgetting_task)
     ]
@@ -93,7 +93,9 @@ def by_seed_and_item(table: pd.DataFrame, item: str, value: str) -> pd.DataFrame
     return numbers.pivot(index="seed", columns=item, values=value).astype("float64")
 
 
-def _read(folder: Path, summary: Mapping[str, Any], forgetting_task: str, scored: pd.DataFrame) -> Evaluation:
+def read_evaluation(folder: Path, forgetting_task: str, scored: pd.DataFrame) -> Evaluation:
+    """One model's evaluation, as a cell of that forgetting task sees it; for `scored` see `read_evaluations`."""
+    summary = json.loads((folder / "summary.json").read_text())
     items = _table(folder / "items.parquet")
     values = {
         name: by_seed_and_item(items, "id", name)

@@ -1,0 +1,164 @@
+"""The champion of each cell in MLflow's model registry: who becomes it, and the way back.
+
+The decision is `lwf_assets.promotion`'s. It is written on the model version, and in the store among what was said of
+the checkpoint, where the lineage finds it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dagster_project.mlflow_client import open_client
+from dagster_project.model_registry import CHALLENGER, registered_name
+from lwf_assets.errors import LwfError
+from lwf_assets.graph import Cell
+from lwf_assets.home import Home
+from lwf_assets.materialize import materialize
+from lwf_assets.partition import Partition
+from lwf_assets.promotion import Decision, decide_promotion
+from lwf_assets.store import Artifact
+from lwf_assets.study import LWF, Study
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+"""Alias of the version that is in use."""
+
+DECISION_TAG, BEFORE_TAG, ROLLED_BACK_TAG = "lwf.promotion", "lwf.champion_before", "lwf.rolled_back"
+"""Tags of a model version: the decision about it as JSON; whose place it took; when it was taken back."""
+
+RECORD = "promotion"
+"""Name of the decision among the verdicts on a checkpoint."""
+
+
+def promote_challenger(study: Study, home: Home, uri: str, partition: Partition) -> Decision:
+    """Make the cell's challenger the champion if the study's conditions hold, and write down the decision.
+
+    Raises:
+        LwfError: the study has no conditions, or the cell's model is not built, evaluated and registered.
+    """
+    if study.promotion is None:
+        raise LwfError(f"{study.name}: the study has no `promotion` section, which says when a model is promoted")
+    client, name = open_client(uri), registered_name(study, _checkpoint(partition))
+    challenger, champion = _version(client, name, CHALLENGER), _version(client, name, CHAMPION)
+    if challenger is None:
+        raise LwfError(f"{name}: the registry at {uri} has no challenger; `lwf build` registers one")
+    if champion is not None and champion.version == challenger.version:
+        return Decision(True, (f"version {champion.version} is the champion already",))
+    if ROLLED_BACK_TAG in challenger.tags:
+        decision = Decision(False, (f"version {challenger.version} was the champion and was rolled back",))
+    else:
+        decision = _decide(study, home, partition, challenger, champion)
+    _write_down(client, home, name, partition, challenger, champion, decision)
+    return decision
+
+
+def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple[str, str]:
+    """Make the version before the champion the champion again; gives the versions that it was and is.
+
+    Raises:
+        LwfError: there is no champion, or none before it.
+    """
+    client, name = open_client(uri), registered_name(study, _checkpoint(partition))
+    champion = _version(client, name, CHAMPION)
+    if champion is None:
+        raise LwfError(f"{name}: the registry at {uri} has no champion that could be rolled back")
+    before = champion.tags.get(BEFORE_TAG)
+    if not before:
+        raise LwfError(f"{name}: version {champion.version} is the first champion; there is none before it")
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    client.set_model_version_tag(name, champion.version, ROLLED_BACK_TAG, now)
+    client.set_registered_model_alias(name, CHAMPION, before)
+    verdict = {"passed": False, "reason": f"rolled back to version {before} on {now}", "figures": {}}
+    _record(home, partition, champion, verdict)
+    return str(champion.version), str(before)
+
+
+def _decide(
+    study: Study, home: Home, partition: Partition, challenger: ModelVersion, champion: ModelVersion | None
+) -> Decision:
+    assert study.promotion is not None
+    assert partition.forgetting_task is not None
+    forget_set = _current(home, Cell("scored_forget_set", partition))
+    return decide_promotion(
+        _evaluation(study, home, partition, challenger),
+        None if champion is None else _evaluation(study, home, partition, champion),
+        forget_set.path,
+        study.promotion,
+        measure=study.evaluation.primary_measure,
+        forgetting_task=partition.forgetting_task,
+    )
+
+
+def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVersion) -> Any:
+    """What the version's checkpoint does on the present test set; measured now if it never was."""
+    checkpoint = home.store.by_recipe("lwf_checkpoint", partition, version.tags.get("lwf.recipe", ""))
+    if checkpoint is None:
+        raise LwfError(
+            f"{version.name} version {version.version}: its checkpoint is gone from {home.store.root}, so it cannot be "
+            "compared"
+        )
+    model = Partition(learning_task=partition.learning_task, model=f"{LWF}.{partition.forgetting_task}")
+    current = home.store.current("lwf_checkpoint", partition)
+    evaluated = Cell("evaluation", model)
+    if current is not None and current.version == checkpoint.version:
+        return _current(home, evaluated).path
+    made = materialize(
+        study, home.store, evaluated, file_hash=home.file_hashes, instead={_checkpoint(partition): checkpoint}
+    )
+    return made.artifact.path
+
+
+def _write_down(
+    client: MlflowClient,
+    home: Home,
+    name: str,
+    partition: Partition,
+    challenger: ModelVersion,
+    champion: ModelVersion | None,
+    decision: Decision,
+) -> None:
+    """First the reasons and then the alias: a champion always has its reasons."""
+    before = None if champion is None else str(champion.version)
+    verdict = {
+        "passed": decision.promote,
+        "reason": decision.reason,
+        "figures": {**decision.figures, "champion_before": before},
+    }
+    client.set_model_version_tag(name, challenger.version, DECISION_TAG, json.dumps(verdict))
+    _record(home, partition, challenger, verdict)
+    if decision.promote:
+        client.set_model_version_tag(name, challenger.version, BEFORE_TAG, before or "")
+        client.set_registered_model_alias(name, CHAMPION, challenger.version)
+
+
+def _record(home: Home, partition: Partition, version: ModelVersion, verdict: Mapping[str, Any]) -> None:
+    subject = version.tags["lwf.data_version"]
+    home.store.save_verdict("lwf_checkpoint", partition, subject, RECORD, verdict)
+
+
+def _version(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _current(home: Home, cell: Cell) -> Artifact:
+    artifact = home.store.current(cell.asset, cell.partition)
+    if artifact is None:
+        raise LwfError(f"{cell} is not built; `lwf build` builds it")
+    return artifact
+
+
+def _checkpoint(partition: Partition) -> Cell:
+    return Cell("lwf_checkpoint", partition)
