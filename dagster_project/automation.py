@@ -8,6 +8,7 @@ that come while a build runs are answered by the next one, which mostly finds no
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -32,8 +33,8 @@ STUDY_TAG, ASKED_BY_TAG = "lwf/study", "lwf/asked_by"
 """Of the runs that ask."""
 BUILD_TAG, CELL_TAG, RECIPE_TAG = "lwf/build", "lwf/cell", "lwf/recipe"
 """Of the runs of cells: the run that asked for the build, the cell, and the recipe that it had."""
-INTERVAL = 15
-"""Seconds between two looks of a sensor."""
+INTERVAL = int(os.environ.get("LWF_SENSOR_SECONDS", "15"))
+"""Seconds between two looks of a sensor; `$LWF_SENSOR_SECONDS` says otherwise."""
 
 WILL_RETRY_TAG = "dagster/will_retry"
 

@@ -53,6 +53,8 @@ def build_definitions(study: Study, home: Home) -> dg.Definitions:
         jobs=[*jobs, request],
         schedules=schedules,
         sensors=[*sensors, *failure_sensors(study)],
+        # Steps of one run share a process, so that torch is imported once and a killed run leaves no step behind.
+        executor=dg.in_process_executor,
         resources={
             "home": LwfHome(root=str(home.root)),
             "tracking": MlflowTracking(uri=tracking_uri(home), root=str(home.root)),

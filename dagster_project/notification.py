@@ -10,7 +10,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from dagster_project.automation import BUILD_TAG, CELL_TAG
+from dagster_project.automation import BUILD_TAG, CELL_TAG, INTERVAL
 from dagster_project.failures import FAILURE_TAG
 from lwf_assets.study import Study
 
@@ -28,7 +28,7 @@ def failure_sensors(study: Study) -> list[dg.SensorDefinition]:
         name="tell_of_failures",
         description="Posts failed runs, as JSON, to the address in $LWF_WEBHOOK.",
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=INTERVAL,
     )
     def tell_of_failures(context: dg.RunFailureSensorContext) -> None:
         # Read again: a new address must not need a new code location, and none may be told to nobody.
