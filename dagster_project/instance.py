@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import OperationalError
 
+from lwf_assets.errors import LwfError
 from lwf_assets.home import Home
+
+POSTGRES_VARIABLE = "DAGSTER_POSTGRES_URL"
 
 INSTANCE_SETTINGS = """\
 # Written once by `lwf`, and yours to change: https://docs.dagster.io/deployment/oss/dagster-yaml
@@ -30,22 +35,55 @@ run_retries:
   retry_on_asset_or_op_failure: false
 """
 
+POSTGRES_SETTINGS = f"""\
+storage:
+  postgres:
+    postgres_url:
+      env: {POSTGRES_VARIABLE}
+"""
+
 
 def open_instance(home: Home) -> dg.DagsterInstance:
     """Dagster's instance in the home, made if it is not there. Sets `$DAGSTER_HOME` for this process and its
-    children."""
-    folder = home.root / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = folder / "dagster.yaml"
+    children.
+
+    A new instance keeps its runs in PostgreSQL where `$DAGSTER_POSTGRES_URL` is set, else in SQLite in the home.
+
+    Raises:
+        LwfError: the instance is in SQLite, and the variable asks for PostgreSQL, or the other way round.
+    """
+    settings = _settings_file(home)
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    wants_postgres = bool(os.environ.get(POSTGRES_VARIABLE))
     if not settings.exists():
-        settings.write_text(INSTANCE_SETTINGS)
-    os.environ["DAGSTER_HOME"] = str(folder)
+        settings.write_text(INSTANCE_SETTINGS + (POSTGRES_SETTINGS if wants_postgres else ""))
+    if wants_postgres != (POSTGRES_VARIABLE in settings.read_text()):
+        kept, asked = ("SQLite", "is set") if wants_postgres else ("PostgreSQL", "is not set")
+        raise LwfError(
+            f"{settings}: keeps Dagster's runs in {kept}, and {POSTGRES_VARIABLE} {asked}; change one of the two. "
+            "Without the file a new instance is made, and the store stays as it is"
+        )
+    os.environ["DAGSTER_HOME"] = str(settings.parent)
     return dg.DagsterInstance.get()
 
 
 def existing_instance(home: Home) -> dg.DagsterInstance | None:
     """The instance in the home; None where none was ever made, or its databases are gone."""
-    folder = home.root / "dagster"
-    if not (folder / "dagster.yaml").is_file() or not (folder / "history" / "runs").is_dir():
+    settings = _settings_file(home)
+    if not settings.is_file():
         return None
-    return dg.DagsterInstance.from_config(str(folder))
+    in_postgres = POSTGRES_VARIABLE in settings.read_text()
+    if in_postgres and not os.environ.get(POSTGRES_VARIABLE):
+        return None
+    if not in_postgres and not (settings.parent / "history" / "runs").is_dir():
+        return None
+    instance = dg.DagsterInstance.from_config(str(settings.parent))
+    try:
+        instance.get_runs_count()
+    except OperationalError:
+        return None
+    return instance
+
+
+def _settings_file(home: Home) -> Path:
+    return home.root / "dagster" / "dagster.yaml"
