@@ -27,7 +27,7 @@ def test_the_study_on_ones_own_data_loads(tmp_path: Path) -> None:
 
 
 def test_every_command_exists() -> None:
-    named = set(re.findall(r"lwf (plan|build|report|sql|ui)\b", README))
-    assert named == {"plan", "build", "report", "sql", "ui"}
+    named = set(re.findall(r"^    (?:\.venv/bin/)?lwf (\w+)", README, flags=re.MULTILINE))
+    assert named == {"plan", "build", "report", "sql", "audit", "ui"}
     for command in named:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
