@@ -171,7 +171,7 @@ def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(artifact.version),
             metadata={
                 **metadata_of(artifact, reused=materialized.reused),
-                **({"mlflow_run": tracked.link} if tracked.link else {}),
+                **tracked.links,
             },
         )
 

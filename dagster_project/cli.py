@@ -19,6 +19,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from dagster_project import lineage_cli
+from dagster_project.mlflow_address import PORT
 from dagster_project.report_table import print_reports, report_figures
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import ASSET, Cell, cells
@@ -177,7 +178,7 @@ def sql(
 def ui(
     study: StudyOption = DEFAULT_STUDY,
     dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
-    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = 5000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = PORT,
 ) -> None:
     """The Dagster and MLflow UIs on this machine's loopback address, until Ctrl-C."""
     from dagster_project.servers import serve

@@ -8,6 +8,8 @@ from pathlib import Path
 from lwf_assets.home import Home
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+PORT = 5000
+"""Where `lwf ui` serves MLflow, unless it is told otherwise."""
 
 
 def tracking_uri(home: Home) -> str:
@@ -18,3 +20,8 @@ def tracking_uri(home: Home) -> str:
 def is_there(uri: str) -> bool:
     """False for a SQLite database that has not been made, which asking it anything would make."""
     return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+
+
+def web_address(uri: str) -> str:
+    """Where people look at what is in `uri`: the server itself, or where `lwf ui` serves a database."""
+    return uri.rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{PORT}"

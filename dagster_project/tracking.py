@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from filelock import FileLock
 
+from dagster_project.mlflow_address import web_address
 from dagster_project.mlflow_client import open_client
+from lwf_assets import eval_report, leaderboard
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import Materialized
 from lwf_assets.progress import Silent
@@ -25,6 +27,9 @@ from lwf_assets.study import Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_PAGES = {"eval_report": eval_report.PAGE, "leaderboard": leaderboard.PAGE}
+"""Assets with a page for people, which their MLflow run keeps too."""
 
 TABLE_ASSETS = ("learning_data", "test_data", "forgetting_prompts", "self_generated_corpus", "scored_forget_set")
 
@@ -57,9 +62,15 @@ class TrackedCell:
         self._cell = cell
         self.run_id = run_id
         self.curves = Curves(client, run_id)
-        web = uri.startswith(("http://", "https://"))
-        page = f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
-        self.link: dg.MetadataValue[Any] = dg.MetadataValue.url(page) if web else dg.MetadataValue.text(run_id)
+        self._page = f"{web_address(uri)}/#/experiments/{experiment_id}/runs/{run_id}"
+
+    @property
+    def links(self) -> dict[str, dg.MetadataValue[Any]]:
+        """The run's page in MLflow; of an asset with an HTML page, that page among its artifacts."""
+        pages = {"mlflow_run": self._page}
+        if self._cell.asset in _PAGES:
+            pages["report"] = f"{self._page}/artifacts/{_PAGES[self._cell.asset]}"
+        return {name: dg.MetadataValue.url(page) for name, page in pages.items()}
 
     def log(self, materialized: Materialized) -> None:
         """What the cell is made from and what came of it; for an LWF checkpoint, the registered model."""
@@ -83,9 +94,8 @@ class TrackedCell:
         self.curves.metrics(0, figures)
         self._client.log_dict(self.run_id, {"manifest": manifest.to_json()}, "manifest.json")
         self._log_data(materialized)
-        if self._cell.asset in ("eval_report", "leaderboard"):
-            for page in materialized.artifact.path.glob("*.html"):
-                self._client.log_artifact(self.run_id, str(page))
+        if self._cell.asset in _PAGES:
+            self._client.log_artifact(self.run_id, str(materialized.artifact.path / _PAGES[self._cell.asset]))
         if self._cell.asset == "lwf_checkpoint":
             from dagster_project.model_registry import register
 
