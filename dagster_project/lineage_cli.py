@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,9 +14,6 @@ from rich.text import Text
 
 from lwf_assets.errors import LwfError
 from lwf_assets.home import Home
-
-if TYPE_CHECKING:
-    from lwf_assets.lineage.chain import Chain
 
 out = Console()
 err = Console(stderr=True)
@@ -58,16 +54,13 @@ def audit(
     if seal is not None and manifest.seal != seal:
         raise LwfError(f"{manifest.name} {manifest.version}: its seal is {manifest.seal}, not the one given")
 
-    def outside(chain: Chain) -> Sequence[object]:
-        return outside_records(home, chain)
-
     with phase_bars(err) as bars:
         told = make_audit(
             home.store,
             manifest,
             verify=verify,
             replay_end=replay,
-            outside=outside,  # type: ignore[arg-type]
+            outside=lambda chain: outside_records(home, chain),
             progress=PhaseBars(bars, manifest.name),
         )
     if html is not None:
