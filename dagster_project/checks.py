@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.checks import CHECKS, Check
@@ -41,7 +42,9 @@ def _build_check(study: Study, check: Check) -> dg.AssetChecksDefinition:
         from lwf_assets.judge import judge
 
         key = context.partition_key if spec.dimensions else None
-        verdict = judge(study, home.place().store, Cell(check.asset, Partition.of_key(spec.dimensions, key)), check)
+        cell = Cell(check.asset, Partition.of_key(spec.dimensions, key))
+        with told_to_dagster(context.op_execution_context):
+            verdict = judge(study, home.place().store, cell, check)
         return dg.AssetCheckResult(passed=verdict.passed, description=verdict.reason, metadata=verdict.figures)
 
     return run_check
@@ -63,7 +66,8 @@ def _build_promotion(study: Study) -> dg.AssetChecksDefinition:
         from dagster_project.promotion import promote_challenger
 
         partition = Partition.of_key(spec.dimensions, context.partition_key)
-        decision = promote_challenger(study, home.place(), tracking.uri, partition)
+        with told_to_dagster(context.op_execution_context):
+            decision = promote_challenger(study, home.place(), tracking.uri, partition)
         return dg.AssetCheckResult(
             passed=decision.promote, description=decision.reason, metadata=_finite(decision.figures)
         )

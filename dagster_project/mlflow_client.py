@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,3 +19,13 @@ def open_client(uri: str) -> MlflowClient:
     client = MlflowClient(tracking_uri=uri)
     client.search_experiments(max_results=1)
     return client
+
+
+def experiment_of(client: MlflowClient, uri: str, home: Path, name: str) -> str:
+    """Id of the experiment of that name, made if it is not there: not to be done by two at once."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    # A server says where artifacts go; a database alone has no place of its own for them.
+    artifacts = None if uri.startswith("http") else (home / "mlflow-artifacts").as_uri()
+    return str(client.create_experiment(name, artifact_location=artifacts))

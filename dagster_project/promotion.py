@@ -11,8 +11,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dagster_project.mlflow_client import open_client
-from dagster_project.model_registry import CHALLENGER, registered_name
+from filelock import FileLock
+
+from dagster_project.mlflow_client import experiment_of, open_client
+from dagster_project.model_registry import CHALLENGER, register, registered_name
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell
 from lwf_assets.home import Home
@@ -40,14 +42,12 @@ def promote_challenger(study: Study, home: Home, uri: str, partition: Partition)
     """Make the cell's challenger the champion if the study's conditions hold, and write down the decision.
 
     Raises:
-        LwfError: the study has no conditions, or the cell's model is not built, evaluated and registered.
+        LwfError: the study has no conditions, or the cell's model is not built and evaluated.
     """
     if study.promotion is None:
         raise LwfError(f"{study.name}: the study has no `promotion` section, which says when a model is promoted")
     client, name = open_client(uri), registered_name(study, _checkpoint(partition))
-    challenger, champion = _version(client, name, CHALLENGER), _version(client, name, CHAMPION)
-    if challenger is None:
-        raise LwfError(f"{name}: the registry at {uri} has no challenger; `lwf build` registers one")
+    challenger, champion = _challenger(client, uri, study, home, partition), _version(client, name, CHAMPION)
     if champion is not None and champion.version == challenger.version:
         return Decision(True, (f"version {champion.version} is the champion already",))
     if ROLLED_BACK_TAG in challenger.tags:
@@ -77,6 +77,21 @@ def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple
     verdict = {"passed": False, "reason": f"rolled back to version {before} on {now}", "figures": {}}
     _record(home, partition, champion, verdict)
     return str(champion.version), str(before)
+
+
+def _challenger(client: MlflowClient, uri: str, study: Study, home: Home, partition: Partition) -> ModelVersion:
+    """The version of the current checkpoint; registered now if the registry is a new one."""
+    name, checkpoint = registered_name(study, _checkpoint(partition)), _current(home, _checkpoint(partition))
+    found = _version(client, name, CHALLENGER)
+    if found is None or found.tags.get("lwf.data_version") != checkpoint.version:
+        with FileLock(home.root / "mlflow.lock"):
+            experiment = experiment_of(client, uri, home.root, study.name)
+        run = client.create_run(experiment, run_name=f"register {name}", tags={"lwf.study": study.name})
+        register(client, uri, run.info.run_id, study, _checkpoint(partition), checkpoint)
+        client.set_terminated(run.info.run_id)
+        found = _version(client, name, CHALLENGER)
+    assert found is not None
+    return found
 
 
 def _decide(

@@ -18,7 +18,7 @@ import dagster as dg
 from filelock import FileLock
 
 from dagster_project.mlflow_address import web_address
-from dagster_project.mlflow_client import open_client
+from dagster_project.mlflow_client import experiment_of, open_client
 from lwf_assets import eval_report, leaderboard
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import Materialized
@@ -131,7 +131,7 @@ def tracked_cell(
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "mlflow.lock"):
         client = open_client(uri)
-        experiment_id = _experiment(client, uri, home, study.name)
+        experiment_id = experiment_of(client, uri, home, study.name)
         parent = _parent_run(client, experiment_id, context)
     run = client.create_run(
         experiment_id,
@@ -155,15 +155,6 @@ def tracked_cell(
     # Nobody tells a step that it is the last one, so each leaves the parent as it would be if it were.
     if client.get_run(parent).info.status != "FAILED":
         client.set_terminated(parent, "FINISHED")
-
-
-def _experiment(client: MlflowClient, uri: str, home: Path, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    # A server says where artifacts go; a database alone has no place of its own for them.
-    artifacts = None if uri.startswith("http") else (home / "mlflow-artifacts").as_uri()
-    return str(client.create_experiment(name, artifact_location=artifacts))
 
 
 def _parent_run(client: MlflowClient, experiment_id: str, context: dg.AssetExecutionContext) -> str:
