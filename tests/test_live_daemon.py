@@ -23,6 +23,8 @@ from dagster_project.automation import ASKED_BY_TAG, BUILD_TAG, CELL_TAG, REQUES
 from dagster_project.builder import workspace_file
 from dagster_project.failures import FAILURE_TAG
 from dagster_project.instance import open_instance
+from lwf_assets.lineage.audit import audit
+from lwf_assets.lineage.find import find_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -135,20 +137,27 @@ def test_schedule_data_sensor_and_planner_sensor_together_make_each_stale_cell_o
 
 
 def test_after_a_crash_in_the_middle_the_build_goes_on_where_it_was(built_once: World, tmp_path: Path) -> None:
-    """The daemon, the code location and a running step die at once. What was made stays; nothing is trained twice."""
+    """The daemon, the code location and the running steps die at once, and come back."""
     world = copied(built_once, tmp_path / "here")
     world.values["automation"] = {"cron": "* * * * *"}
-    world.values["training"]["max_steps"] = 8
+    world.values["unlearning"]["interval"] = 1
     daemon = Daemon(world)
     with daemon.running():
         daemon.wait(lambda: any(run.status == dg.DagsterRunStatus.STARTED for run in daemon.cell_runs()))
-    for run in daemon.cell_runs():
-        assert "reference_checkpoint" in run.tags[CELL_TAG]
+    before = {run.run_id for run in daemon.cell_runs()}
+    assert {run.tags[CELL_TAG].partition("[")[0] for run in daemon.cell_runs()} == {"lwf_checkpoint"}
+    assert world.stale()
     with daemon.running():
         daemon.wait(lambda: not world.stale() and daemon.is_idle())
-    manifests = {str(m.name): m for m in world.home.store.newest_manifests("reference_checkpoint")}
-    assert manifests["reference_checkpoint[sums]"].settings["training"]["max_steps"] == 8
-    assert daemon.materialized()["lwf_checkpoint[teeth|sums]"] == 1
+    for cell in ("lwf_checkpoint[teeth|sums]", "lwf_checkpoint[minds|sums]"):
+        manifest = find_manifest(world.home.store, cell)
+        assert manifest.settings["unlearning"]["interval"] == 1
+        assert audit(world.home.store, manifest, verify=True).holds
+    made = daemon.materialized()
+    assert all(count == 1 for cell, count in made.items() if not cell.startswith("lwf_checkpoint")), made
+    # What was running when the machine went off is run again by the same build, not left behind.
+    after = [run for run in daemon.cell_runs() if run.run_id not in before]
+    assert {run.tags[BUILD_TAG] for run in after} >= {run.tags[BUILD_TAG] for run in daemon.cell_runs()}
 
 
 def test_bad_data_fails_once_is_tagged_and_told_and_holds_up_nothing_else(built_once: World, tmp_path: Path) -> None:
