@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 from sqlalchemy.exc import OperationalError
 
+from dagster_project.postgres_address import with_driver
 from lwf_assets.errors import LwfError
 from lwf_assets.home import Home
 
@@ -54,7 +55,7 @@ def open_instance(home: Home) -> dg.DagsterInstance:
     """
     settings = _settings_file(home)
     settings.parent.mkdir(parents=True, exist_ok=True)
-    wants_postgres = bool(os.environ.get(POSTGRES_VARIABLE))
+    wants_postgres = _name_driver()
     if not settings.exists():
         settings.write_text(INSTANCE_SETTINGS + (POSTGRES_SETTINGS if wants_postgres else ""))
     if wants_postgres != (POSTGRES_VARIABLE in settings.read_text()):
@@ -73,7 +74,7 @@ def existing_instance(home: Home) -> dg.DagsterInstance | None:
     if not settings.is_file():
         return None
     in_postgres = POSTGRES_VARIABLE in settings.read_text()
-    if in_postgres and not os.environ.get(POSTGRES_VARIABLE):
+    if in_postgres and not _name_driver():
         return None
     if not in_postgres and not (settings.parent / "history" / "runs").is_dir():
         return None
@@ -87,3 +88,11 @@ def existing_instance(home: Home) -> dg.DagsterInstance | None:
 
 def _settings_file(home: Home) -> Path:
     return home.root / "dagster" / "dagster.yaml"
+
+
+def _name_driver() -> bool:
+    """Whether `$DAGSTER_POSTGRES_URL` is set; it then names its driver, for this process and its children."""
+    address = os.environ.get(POSTGRES_VARIABLE)
+    if address:
+        os.environ[POSTGRES_VARIABLE] = with_driver(address)
+    return bool(address)

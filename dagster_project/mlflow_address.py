@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dagster_project.postgres_address import with_driver
 from lwf_assets.home import Home
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -14,7 +15,7 @@ PORT = 5000
 
 def tracking_uri(home: Home) -> str:
     """MLflow's address: a server from the environment, or SQLite in the home. (MLflow 3 refuses plain files.)"""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{home.root / 'mlflow.db'}"
+    return with_driver(os.environ.get(URI_VARIABLE) or "") or f"sqlite:///{home.root / 'mlflow.db'}"
 
 
 def is_there(uri: str) -> bool:

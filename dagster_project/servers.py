@@ -26,14 +26,15 @@ def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell:
     """
     from dagster_project.builder import workspace_file
     from dagster_project.instance import open_instance
+    from dagster_project.mlflow_address import tracking_uri
 
     for name, port in (("dagster", dagster_port), ("mlflow", mlflow_port)):
         if _answers(port):
             raise LwfError(f"--{name}-port: {port} is taken on {LOOPBACK}; give another")
     open_instance(home)
-    database = os.environ.get("MLFLOW_TRACKING_URI", "")
-    own_mlflow = not database.startswith("http")
-    mlflow_address = f"http://{LOOPBACK}:{mlflow_port}" if own_mlflow else database
+    backend = tracking_uri(home)
+    own_mlflow = not backend.startswith("http")
+    mlflow_address = f"http://{LOOPBACK}:{mlflow_port}" if own_mlflow else backend
     environment = {
         **os.environ,
         HOME_VARIABLE: str(home.root),
@@ -47,7 +48,6 @@ def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell:
         "dagster": [_program("dagster"), "dev", "-w", str(workspace_file()), "-h", LOOPBACK, "-p", str(dagster_port)],
     }
     if own_mlflow:
-        backend = database or f"sqlite:///{home.root / 'mlflow.db'}"
         artifacts = (home.root / "mlflow-artifacts").as_uri()
         commands["mlflow"] = [
             *(_program("mlflow"), "server", "--host", LOOPBACK, "--port", str(mlflow_port), "--workers", "1"),

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from world import World, new_world
 
 from dagster_project.instance import existing_instance, open_instance
+from dagster_project.mlflow_address import tracking_uri
 from dagster_project.outside_records import outside_records
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
@@ -81,8 +82,8 @@ def test_a_study_is_built_and_its_runs_are_in_postgres(world: World, monkeypatch
     assert {record.system for record in records} == {"Dagster", "MLflow"}
     assert len(records) == 2 * len(chain.links)
     assert all(record.agrees for record in records)
-    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
-    assert client.get_model_version_by_alias("tiny.sums.forgetting.teeth", "challenger").version == "1"
+    client = MlflowClient(tracking_uri=tracking_uri(world.home))
+    assert str(client.get_model_version_by_alias("tiny.sums.forgetting.teeth", "challenger").version) == "1"
     # Another home by the same address sees the same runs, and a lost database is told as none.
     assert open_instance(world.home).get_runs_count() > 0
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
