@@ -170,8 +170,8 @@ def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.version),
             metadata={
-                **metadata_of(artifact, reused=materialized.reused),
                 **tracked.links,
+                **metadata_of(artifact, reused=materialized.reused),
             },
         )
 

@@ -39,25 +39,24 @@ _TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def metadata_of(artifact: Artifact, *, reused: bool) -> dict[str, Any]:
-    """Metadata for a materialization of `artifact`."""
+    """Metadata for a materialization of `artifact`: what a person looks for first, and hashes last."""
     manifest = artifact.manifest
-    shown: dict[str, Any] = {
-        "version": manifest.version,
-        "recipe": manifest.recipe,
-        "seal": manifest.seal,
-        "from_store": reused,
-        "path": dg.MetadataValue.path(str(artifact.path)),
-        "size_mb": round(sum(entry.size for entry in manifest.files) / 1e6, 2),
-        **{name: value for name, value in manifest.summary.items() if value is not None},
-    }
+    shown: dict[str, Any] = {}
     if manifest.asset in _TABLES:
         name, columns = _TABLES[manifest.asset]
         shown["sample"] = dg.MetadataValue.md(table_sample(artifact.path / name, columns))
     if manifest.asset in _PLOTS:
         shown["plot"] = dg.MetadataValue.md(_image(_PLOTS[manifest.asset](artifact.path)))
-    for page in artifact.path.glob("*.html"):
-        shown["page"] = dg.MetadataValue.path(str(page))
-    return shown
+    return {
+        **shown,
+        **{name: value for name, value in manifest.summary.items() if value is not None},
+        "from_store": reused,
+        "size_mb": round(sum(entry.size for entry in manifest.files) / 1e6, 2),
+        "path": dg.MetadataValue.path(str(artifact.path)),
+        "version": manifest.version,
+        "recipe": manifest.recipe,
+        "seal": manifest.seal,
+    }
 
 
 def table_sample(path: Path, columns: tuple[str, ...]) -> str:
