@@ -13,8 +13,9 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_project.assets import build_assets
-from dagster_project.automation import build_automation
+from dagster_project.automation import INTERVAL, build_automation
 from dagster_project.checks import build_checks
+from dagster_project.freshness import CHECK, build_freshness_checks, build_freshness_sensor
 from dagster_project.mlflow_address import tracking_uri
 from dagster_project.notification import failure_sensors
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
@@ -39,7 +40,8 @@ def build_definitions(study: Study, home: Home) -> dg.Definitions:
     jobs = [
         dg.define_asset_job(
             name,
-            selection=[spec.name for spec in specs_of(study) if spec.dimensions == dimensions],
+            # Without the marks of what is stale: a sensor sets those.
+            selection=_selection([spec.name for spec in specs_of(study) if spec.dimensions == dimensions]),
             partitions_def=partitions_definitions(study)[dimensions],
             description=f"Every asset of the study that is partitioned {name.replace('_', ' ')}.",
         )
@@ -49,10 +51,10 @@ def build_definitions(study: Study, home: Home) -> dg.Definitions:
     request, schedules, sensors = build_automation(study, jobs)
     return dg.Definitions(
         assets=build_assets(study),
-        asset_checks=build_checks(study),
+        asset_checks=[*build_checks(study), *build_freshness_checks(study)],
         jobs=[*jobs, request],
         schedules=schedules,
-        sensors=[*sensors, *failure_sensors(study)],
+        sensors=[*sensors, build_freshness_sensor(study, INTERVAL), *failure_sensors(study)],
         # Steps of one run share a process, so that torch is imported once and a killed run leaves no step behind.
         executor=dg.in_process_executor,
         resources={
@@ -60,6 +62,11 @@ def build_definitions(study: Study, home: Home) -> dg.Definitions:
             "tracking": MlflowTracking(uri=tracking_uri(home), root=str(home.root)),
         },
     )
+
+
+def _selection(names: list[str]) -> dg.AssetSelection:
+    marks = dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in names))
+    return dg.AssetSelection.assets(*names) - marks
 
 
 @dg.definitions
