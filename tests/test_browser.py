@@ -1,0 +1,146 @@
+"""What a person does in the Dagster UI, in a real browser: look, see what is stale, materialize, follow the links.
+
+`LWF_SCREENSHOTS=docs/images pytest tests/test_browser.py` renews the pictures of the docs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+from world import World, copied
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 90_000
+"""Milliseconds that a page, or a run, may take."""
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def world(built_once: World, tmp_path: Path) -> World:
+    return copied(built_once, tmp_path)
+
+
+@pytest.fixture
+def dagster(world: World) -> Iterator[str]:
+    """`lwf ui` for real; gives Dagster's address. MLflow is where links expect it, unless that is taken."""
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", 5000)) == 0
+    if taken:
+        pytest.skip("port 5000 is taken")
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "lwf"), "ui", "--dagster-port", str(port)]
+    environment = {
+        **os.environ,
+        "LWF_HOME": str(world.home.root),
+        "LWF_STUDY": str(world.file),
+        "LWF_SENSOR_SECONDS": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    with (world.folder / "ui.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.PIPE, start_new_session=True)
+    assert process.stderr is not None
+    try:
+        told = b""
+        while b"Ctrl-C" not in told:
+            line = process.stderr.readline()
+            assert line, told.decode()
+            told += line
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1440, "height": 900})
+        opened.set_default_timeout(PATIENCE)
+        yield opened
+        browser.close()
+
+
+def picture(page: Page, name: str) -> None:
+    folder = os.environ.get("LWF_SCREENSHOTS")
+    if folder:
+        page.wait_for_timeout(1000)
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def test_look_change_materialize_and_follow_the_links(world: World, dagster: str, page: Page) -> None:
+    expect.set_options(timeout=PATIENCE)
+    graph = f"{dagster}/locations/learning_with_forgetting/asset-groups/3_what_conflicts"
+
+    # The graph, with nothing stale.
+    page.goto(graph)
+    expect(page.get_by_text("scored_forget_set").first).to_be_visible()
+    expect(page.get_by_text("2 / 2 Passed")).to_have_count(2)  # fisher_diagonal and scored_forget_set
+    picture(page, "graph-fresh")
+
+    # A change of the study, and the definitions reloaded: marked on all that follows from it.
+    world.values["fisher"]["samples"] = 7
+    world.file.touch()
+    page.get_by_role("button", name="Reload definitions").click()
+    expect(page.get_by_text("1 / 2 Passed")).to_have_count(2)
+    expect(page.get_by_text("0 / 1 Passed")).to_have_count(1)  # confidence_terms, which has no other check
+    picture(page, "graph-stale")
+    page.goto(f"{dagster}/assets/fisher_diagonal?view=checks")
+    page.get_by_text("up_to_date").first.click()
+    expect(page.get_by_text("sums: fisher.samples: 8 -> 7")).to_be_visible()
+
+    # One asset made from the UI.
+    page.goto(f"{dagster}/assets/fisher_diagonal")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_role("button", name="Launch 1 run").click()
+    row = page.get_by_role("row").filter(has=page.get_by_text("samples", exact=True))
+    expect(row.first).to_contain_text("7")
+    assert "fisher_diagonal[sums]" not in world.stale()
+
+    # Its plot, and its page in MLflow.
+    page.get_by_text("[Show Markdown]").first.click()
+    plot = page.locator("img[src^='data:image/png']")
+    expect(plot).to_be_visible()
+    assert plot.evaluate("image => image.naturalWidth") > 200
+    picture(page, "plot")
+    page.keyboard.press("Escape")
+    link = page.locator("a[href^='http://127.0.0.1:5000/']")
+    address = link.first.get_attribute("href")
+    assert address is not None
+    manifest = world.home.store.newest_manifests("fisher_diagonal")[0]
+    assert address.endswith(manifest.provenance["mlflow_run"])
+    page.goto(address)
+    expect(page.get_by_text("fisher_diagonal[sums]").first).to_be_visible()
+    picture(page, "mlflow-run")
+
+    # A build, asked for in the UI, makes the rest; and no mark is left.
+    page.goto(f"{dagster}/locations/learning_with_forgetting/jobs/request_build/playground")
+    page.get_by_role("button", name="Launch Run").click()
+    page.goto(graph)
+    expect(page.get_by_text("2 / 2 Passed")).to_have_count(2, timeout=4 * PATIENCE)
+    expect(page.get_by_text("1 / 1 Passed")).to_have_count(1)
+    assert not {cell for cell in world.stale() if cell.startswith(("confidence", "scored", "fisher"))}
