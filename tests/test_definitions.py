@@ -96,12 +96,16 @@ def test_every_asset_has_group_kinds_owner_description_partitions_and_code_versi
             assert keys <= set(node.partitions_def.get_partition_keys())
 
 
-def test_every_check_blocks_and_knows_its_partitions(study: Study, built: World) -> None:
+def test_every_check_blocks_and_knows_its_partitions_but_the_mark_of_what_is_stale(study: Study, built: World) -> None:
     definitions = build_definitions(study, built.home)
     graph = definitions.resolve_asset_graph()
     present = {spec.name for spec in specs_of(study)}
-    assert {key.name for key in graph.asset_check_keys} == {c.name for c in CHECKS if c.asset in present}
-    for key in graph.asset_check_keys:
+    marks = {key for key in graph.asset_check_keys if key.name == "up_to_date"}
+    assert {key.asset_key.to_user_string() for key in marks} == present
+    assert not any(graph.get(key).blocking for key in marks)
+    blocking = graph.asset_check_keys - marks
+    assert {key.name for key in blocking} == {c.name for c in CHECKS if c.asset in present}
+    for key in blocking:
         node = graph.get(key)
         assert node.blocking
         assert node.partitions_def == graph.get(key.asset_key).partitions_def
