@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from dagster_project.mlflow_address import is_there, tracking_uri
+from dagster_project.model_registry import RECIPE_TAG, artifact_of
 from lwf_assets.errors import LwfError
 from lwf_assets.home import Home
-from lwf_assets.lineage.find import every_manifest, find_manifest
-from lwf_assets.store import Manifest
+from lwf_assets.lineage.find import find_manifest
+from lwf_assets.manifest import Manifest
 
 _RUN = re.compile(r"[0-9a-f]{32}")
 _MODEL = re.compile(r"(models:/)?(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[\w-]+))")
@@ -31,13 +33,13 @@ def find_artifact(home: Home, name: str) -> Manifest:
 
 def _of_run(home: Home, run: str) -> Manifest:
     """By the manifests, which name the run that made them; by MLflow, if the run only took it from the store."""
-    made = [m for m in every_manifest(home.store) if m.provenance.get("mlflow_run") == run]
+    made = [m for m in home.store.manifests() if m.provenance.get("mlflow_run") == run]
     if made:
         return made[0]
     tags = _tags_of_run(home, run)
-    if "lwf.recipe" not in tags:
+    if RECIPE_TAG not in tags:
         raise LwfError(f"{run}: is the MLflow run of no artifact; give one of the runs nested in it")
-    return _of_recipe(home, tags["lwf.recipe"], f"the MLflow run {run}")
+    return _of_tags(home, tags, f"the MLflow run {run}")
 
 
 def _tags_of_run(home: Home, run: str) -> dict[str, str]:
@@ -68,13 +70,14 @@ def _of_model(home: Home, model: re.Match[str]) -> Manifest:
             tags = client.get_model_version_by_alias(model["name"], model["alias"]).tags
     except MlflowException as error:
         raise LwfError(f"{model[0]}: {error.message}") from None
-    if "lwf.recipe" not in tags:
+    if RECIPE_TAG not in tags:
         raise LwfError(f"{model[0]}: this model version was not registered by this project")
-    return _of_recipe(home, tags["lwf.recipe"], f"the model {model[0]}")
+    return _of_tags(home, tags, f"the model {model[0]}")
 
 
-def _of_recipe(home: Home, recipe: str, what: str) -> Manifest:
-    for manifest in every_manifest(home.store):
-        if manifest.recipe == recipe:
-            return manifest
-    raise LwfError(f"{what} is the artifact of recipe {recipe}, which {home.store.root} does not have")
+def _of_tags(home: Home, tags: Mapping[str, str], what: str) -> Manifest:
+    manifest = artifact_of(home.store, tags)
+    if manifest is None:
+        recipe = tags[RECIPE_TAG]
+        raise LwfError(f"{what} is the artifact of recipe {recipe}, which {home.store.root} does not have")
+    return manifest

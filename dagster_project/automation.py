@@ -11,22 +11,25 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._utils.schedules import is_valid_cron_string
 
 from dagster_project.build_driver import CellRun, Decision, Progress, RunState, decide
+from dagster_project.checks import blocking_keys
 from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import JOB_OF_DIMENSIONS
-from dagster_project.planner import Plan, Step, make_plan
+from dagster_project.plan_or_skip import plan_or_skip
+from dagster_project.planner import Step, make_plan
 from dagster_project.resources import LwfHome
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import cells, settings_of
+from lwf_assets.hashes import canonical_hash
 from lwf_assets.home import Home
-from lwf_assets.store import canonical_hash
 from lwf_assets.study import Study
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 REQUEST_JOB = "request_build"
 STUDY_TAG, ASKED_BY_TAG = "lwf/study", "lwf/asked_by"
@@ -38,16 +41,14 @@ INTERVAL = int(os.environ.get("LWF_SENSOR_SECONDS", "15"))
 
 WILL_RETRY_TAG = "dagster/will_retry"
 
-CellJob: TypeAlias = UnresolvedAssetJobDefinition
-
 
 def build_automation(
-    study: Study, jobs: Sequence[CellJob]
+    study: Study, jobs: "Sequence[UnresolvedAssetJobDefinition]"
 ) -> tuple[dg.JobDefinition, list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
     """The job that asks, the schedule if the study has one, and the sensors; `jobs` are those that make cells.
 
     Raises:
-        LwfError: the study's cron expression or time zone is none.
+        LwfError: the study's cron expression is none.
     """
     request = _request_job(study)
     schedules = [_schedule(study, request)] if study.automation.cron is not None else []
@@ -62,7 +63,8 @@ def _request_job(study: Study) -> dg.JobDefinition:
     @dg.op(name="look_for_what_is_stale", description="Plans the build that `run_builds` will run.")
     def look(context: dg.OpExecutionContext, home: LwfHome) -> None:
         with told_to_dagster(context):
-            plan = _plan(study, home.place())
+            place = home.place()
+            plan = make_plan(study, place.store, place.file_hashes)
         for step in (*plan.stale, *plan.blocked):
             context.log.info(f"{step.cell}: {step.action.value}: {'; '.join(step.reasons)}")
         figures = {"stale": len(plan.stale), "blocked": len(plan.blocked), "cells": len(plan.steps)}
@@ -83,22 +85,23 @@ def _schedule(study: Study, request: dg.JobDefinition) -> dg.ScheduleDefinition:
     cron, timezone = study.automation.cron, study.automation.timezone
     assert cron is not None
 
-    if not is_valid_cron_string(cron):
-        raise LwfError(f"automation.cron: {cron!r} is no cron expression; write five fields such as '0 3 * * 1'")
-
-    @dg.schedule(
-        job=request,
-        name="scheduled_build",
-        cron_schedule=cron,
-        execution_timezone=timezone,
-        description=f"Asks for a build at {cron} ({timezone}).",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-    )
     def scheduled_build(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         at = context.scheduled_execution_time.isoformat()
         return dg.RunRequest(run_key=at, tags={ASKED_BY_TAG: "schedule"})
 
-    return scheduled_build
+    try:
+        return dg.schedule(
+            job=request,
+            name="scheduled_build",
+            cron_schedule=cron,
+            execution_timezone=timezone,
+            description=f"Asks for a build at {cron} ({timezone}).",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )(scheduled_build)
+    except dg.DagsterInvalidDefinitionError:
+        raise LwfError(
+            f"automation.cron: {cron!r} is no cron expression; write five fields such as '0 3 * * 1'"
+        ) from None
 
 
 def _watch_data(study: Study, request: dg.JobDefinition) -> dg.SensorDefinition:
@@ -137,12 +140,12 @@ def _build_when_stale(study: Study, request: dg.JobDefinition) -> dg.SensorDefin
         description="Asks for a build whenever anything is stale: once for each state of study, code and data.",
     )
     def build_when_stale(context: dg.SensorEvaluationContext, home: LwfHome) -> dg.SensorResult:
-        try:
-            wanted, plan = _wanted_hash(study, home.place()), _plan(study, home.place())
-        except (LwfError, OSError) as error:
-            return dg.SensorResult(skip_reason=dg.SkipReason(str(error)))
+        plan = plan_or_skip(study, home.place())
+        if isinstance(plan, dg.SkipReason):
+            return dg.SensorResult(skip_reason=plan)
         if not plan.stale:
             return dg.SensorResult(skip_reason=dg.SkipReason("nothing is stale"))
+        wanted = _wanted_hash(study, home.place())
         if wanted == context.cursor:
             words = f"{len(plan.stale)} cells are stale, and a build was asked for already"
             return dg.SensorResult(skip_reason=dg.SkipReason(words))
@@ -152,7 +155,7 @@ def _build_when_stale(study: Study, request: dg.JobDefinition) -> dg.SensorDefin
     return build_when_stale
 
 
-def _run_builds(study: Study, jobs: Sequence[CellJob]) -> dg.SensorDefinition:
+def _run_builds(study: Study, jobs: "Sequence[UnresolvedAssetJobDefinition]") -> dg.SensorDefinition:
     @dg.sensor(
         jobs=jobs,
         name="run_builds",
@@ -164,15 +167,14 @@ def _run_builds(study: Study, jobs: Sequence[CellJob]) -> dg.SensorDefinition:
         at = _opened(context.instance, study, Progress.from_cursor(context.cursor))
         if at.build is None:
             return dg.SensorResult(skip_reason=dg.SkipReason("no build was asked for"))
-        try:
-            plan = _plan(study, home.place())
-        except (LwfError, OSError) as error:
+        plan = plan_or_skip(study, home.place())
+        if isinstance(plan, dg.SkipReason):
             # The request was planned with success, so this is new: the next request will find it again and say so.
-            return dg.SensorResult(skip_reason=dg.SkipReason(str(error)), cursor=at.closed().to_cursor())
+            return dg.SensorResult(skip_reason=plan, cursor=at.closed().to_cursor())
         decision = decide(study, plan, _cell_runs(context.instance, at.build))
         if decision.is_over:
             return dg.SensorResult(skip_reason=dg.SkipReason(_outcome(decision)), cursor=at.closed().to_cursor())
-        asked = [_run_of(step, at.build) for step in decision.launch]
+        asked = [_run_of(study, step, at.build) for step in decision.launch]
         return dg.SensorResult(run_requests=asked, cursor=at.to_cursor())
 
     return run_builds
@@ -205,13 +207,14 @@ def _state(run: dg.DagsterRun) -> RunState:
     return RunState.FAILED
 
 
-def _run_of(step: Step, build: str) -> dg.RunRequest:
+def _run_of(study: Study, step: Step, build: str) -> dg.RunRequest:
     name, recipe = str(step.cell), str(step.recipe)
     return dg.RunRequest(
         run_key=f"{build}/{name}/{recipe}",
         job_name=JOB_OF_DIMENSIONS[step.cell.spec.dimensions],
         partition_key=step.cell.partition.key,
         asset_selection=[dg.AssetKey(step.cell.asset)],
+        asset_check_keys=blocking_keys(study, step.cell.asset),
         tags={BUILD_TAG: build, CELL_TAG: name, RECIPE_TAG: recipe},
     )
 
@@ -219,10 +222,6 @@ def _run_of(step: Step, build: str) -> dg.RunRequest:
 def _outcome(decision: Decision) -> str:
     told = [f"{name} failed" for name in decision.failed] + [f"{name} is blocked" for name in decision.blocked]
     return f"the build is over: {', '.join(told) or 'everything is fresh'}"
-
-
-def _plan(study: Study, home: Home) -> Plan:
-    return make_plan(study, home.store, home.file_hashes)
 
 
 def _content_hash(study: Study, home: Home) -> str:

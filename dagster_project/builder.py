@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_project.assets import FORCE_TAG
-from dagster_project.checks import PROMOTION_CHECK
+from dagster_project.checks import PROMOTION_CHECK, blocking_keys
 from dagster_project.definitions import build_definitions
 from dagster_project.instance import open_instance
 from dagster_project.partitions import JOB_OF_DIMENSIONS
@@ -101,19 +101,24 @@ def build(
                 raise LwfError(f"everything is built, but not promoted: {'; '.join(not_promoted)}")
             return ran
         tell(batch)
-        not_promoted += _run(definitions, instance, batch, forced)
+        not_promoted += _run(study, definitions, instance, batch, forced)
         ran += batch.cells
         forced -= set(batch.cells)
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch, forced: set[Cell]) -> list[str]:
+def _run(
+    study: Study, definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch, forced: set[Cell]
+) -> list[str]:
     """Run the cells of a batch; gives the reasons why a model was not promoted, which ends no build: nothing is made
     from what the registry calls champion."""
     anew = ",".join(cell.asset for cell in batch.cells if cell in forced)
-    result = definitions.resolve_job_def(batch.job).execute_in_process(
+    job = definitions.resolve_job_def(batch.job).get_subset(
+        asset_selection={dg.AssetKey(cell.asset) for cell in batch.cells},
+        asset_check_selection={key for cell in batch.cells for key in blocking_keys(study, cell.asset)},
+    )
+    result = job.execute_in_process(
         instance=instance,
         partition_key=batch.partition.key,
-        asset_selection=[dg.AssetKey(cell.asset) for cell in batch.cells],
         tags={FORCE_TAG: anew} if anew else {},
         # The terminal shows progress bars; Dagster's event log keeps everything.
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

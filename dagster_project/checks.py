@@ -26,6 +26,14 @@ def build_checks(study: Study) -> list[dg.AssetChecksDefinition]:
     return [*(_build_check(study, check) for check in CHECKS if check.asset in present), *promoting]
 
 
+def blocking_keys(study: Study, asset: str) -> list[dg.AssetCheckKey]:
+    """The keys of all these checks of an asset, without the mark of what is stale: what a build runs."""
+    names = [check.name for check in CHECKS if check.asset == asset]
+    if asset == "eval_report" and study.promotion is not None:
+        names.append(PROMOTION_CHECK)
+    return [dg.AssetCheckKey(dg.AssetKey(asset), name) for name in names]
+
+
 def _build_check(study: Study, check: Check) -> dg.AssetChecksDefinition:
     spec = ASSET[check.asset]
 
@@ -63,7 +71,7 @@ def _build_promotion(study: Study) -> dg.AssetChecksDefinition:
     def not_worse_than_champion(
         context: dg.AssetCheckExecutionContext, home: LwfHome, tracking: MlflowTracking
     ) -> dg.AssetCheckResult:
-        from dagster_project.promotion import promote_challenger
+        from dagster_project.champions import promote_challenger
 
         partition = Partition.of_key(spec.dimensions, context.partition_key)
         with told_to_dagster(context.op_execution_context):

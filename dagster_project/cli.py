@@ -139,8 +139,8 @@ def promote(
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before.")] = False,
 ) -> None:
     """Make a cell's newest model the champion, if the study's `promotion` section allows it. Exit code 1 if not."""
+    from dagster_project.champions import promote_challenger, roll_back
     from dagster_project.mlflow_address import tracking_uri
-    from dagster_project.promotion import promote_challenger, roll_back
 
     settings, home = load_study(study), Home.from_environment()
     partition = _cell_partition(settings, cell)

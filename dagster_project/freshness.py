@@ -8,12 +8,11 @@ nothing: to be stale is no mistake. A sensor looks whenever the plan may have ch
 
 import dagster as dg
 
+from dagster_project.plan_or_skip import plan_or_skip
 from dagster_project.planner import Action, Plan, Step, make_plan
 from dagster_project.resources import LwfHome
-from lwf_assets.errors import LwfError
 from lwf_assets.graph import specs_of
-from lwf_assets.home import Home
-from lwf_assets.store import canonical_hash
+from lwf_assets.hashes import canonical_hash
 from lwf_assets.study import Study
 
 CHECK = "up_to_date"
@@ -33,14 +32,12 @@ def build_freshness_sensor(study: Study, interval: int) -> dg.SensorDefinition:
         name="mark_stale",
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        asset_selection=None,
         description="Marks the assets of which something is stale: see the check `up_to_date` of each.",
     )
     def mark_stale(context: dg.SensorEvaluationContext, home: LwfHome) -> dg.SensorResult:
-        try:
-            plan = _plan(study, home.place())
-        except (LwfError, OSError) as error:
-            return dg.SensorResult(skip_reason=dg.SkipReason(str(error)))
+        plan = plan_or_skip(study, home.place())
+        if isinstance(plan, dg.SkipReason):
+            return dg.SensorResult(skip_reason=plan)
         now = canonical_hash([[str(step.cell), step.action, step.reasons] for step in plan.steps])
         if now == context.cursor:
             return dg.SensorResult(skip_reason=dg.SkipReason(f"{len(plan.stale)} cells are stale, as before"))
@@ -61,7 +58,8 @@ def _build_check(study: Study, asset: str) -> dg.AssetChecksDefinition:
         blocking=False,
     )
     def up_to_date(home: LwfHome) -> dg.AssetCheckResult:
-        found = _evaluation(_plan(study, home.place()), asset)
+        place = home.place()
+        found = _evaluation(make_plan(study, place.store, place.file_hashes), asset)
         return dg.AssetCheckResult(
             passed=found.passed, severity=found.severity, description=found.description, metadata=found.metadata
         )
@@ -88,7 +86,3 @@ def _words(steps: list[Step], stale: list[Step]) -> str:
     told = [f"{step.cell.partition}: {', '.join(step.reasons)}" for step in stale[:SHOWN]]
     more = [f"and {len(stale) - SHOWN} more"] if len(stale) > SHOWN else []
     return f"{len(stale)} of {len(steps)} cells are stale: " + "; ".join([*told, *more])
-
-
-def _plan(study: Study, home: Home) -> Plan:
-    return make_plan(study, home.store, home.file_hashes)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from dagster_project.postgres_address import with_driver
@@ -74,7 +75,7 @@ def existing_instance(home: Home) -> dg.DagsterInstance | None:
     if not settings.is_file():
         return None
     in_postgres = POSTGRES_VARIABLE in settings.read_text()
-    if in_postgres and not _name_driver():
+    if in_postgres and not (_name_driver() and _answers(os.environ[POSTGRES_VARIABLE])):
         return None
     if not in_postgres and not (settings.parent / "history" / "runs").is_dir():
         return None
@@ -84,6 +85,18 @@ def existing_instance(home: Home) -> dg.DagsterInstance | None:
     except OperationalError:
         return None
     return instance
+
+
+def _answers(address: str) -> bool:
+    """Whether the database can be reached; Dagster would try for long."""
+    engine = create_engine(address)
+    try:
+        engine.connect().close()
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+    return True
 
 
 def _settings_file(home: Home) -> Path:

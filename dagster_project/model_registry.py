@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lwf_assets.graph import Cell
+from lwf_assets.manifest import Manifest
 from lwf_assets.seeded_fine_tunes import seed_folder
-from lwf_assets.store import Artifact
+from lwf_assets.store import Artifact, Store
 from lwf_assets.study import Study
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 CHALLENGER = "challenger"
 """Alias of the newest version: what `lwf_checkpoint` now stands for."""
+
+
+RECIPE_TAG, VERSION_TAG = "lwf.recipe", "lwf.data_version"
+"""Tags of a model version, and of the MLflow run of an artifact: which artifact it is."""
+
+
+def artifact_of(store: Store, tags: Mapping[str, str]) -> Manifest | None:
+    """The manifest of the artifact that a model version or a run is of, by its tags; None if the store knows none."""
+    tagged = (m for m in store.manifests() if m.recipe == tags.get(RECIPE_TAG))
+    return next((m for m in tagged if m.version == tags.get(VERSION_TAG, m.version)), None)
 
 
 def registered_name(study: Study, cell: Cell) -> str:
@@ -30,8 +41,8 @@ def register(client: MlflowClient, uri: str, run_id: str, study: Study, cell: Ce
     (it came from the store) only gets the alias."""
     name = registered_name(study, cell)
     version = _version_of(client, name, checkpoint) or _log_model(uri, run_id, study, name, checkpoint)
-    client.set_model_version_tag(name, version, "lwf.data_version", checkpoint.version)
-    client.set_model_version_tag(name, version, "lwf.recipe", checkpoint.manifest.recipe)
+    client.set_model_version_tag(name, version, VERSION_TAG, checkpoint.version)
+    client.set_model_version_tag(name, version, RECIPE_TAG, checkpoint.manifest.recipe)
     client.set_registered_model_alias(name, CHALLENGER, version)
     client.set_tag(run_id, "lwf.registered_model", f"{name}/{version}")
 
@@ -39,7 +50,7 @@ def register(client: MlflowClient, uri: str, run_id: str, study: Study, cell: Ce
 def _version_of(client: MlflowClient, name: str, checkpoint: Artifact) -> str | None:
     quoted = name.replace("'", "''")
     for version in client.search_model_versions(f"name = '{quoted}'"):
-        if version.tags.get("lwf.data_version") == checkpoint.version:
+        if version.tags.get(VERSION_TAG) == checkpoint.version:
             return str(version.version)
     return None
 
@@ -78,6 +89,6 @@ def _log_model(uri: str, run_id: str, study: Study, name: str, checkpoint: Artif
             registered_model_name=name,
             # Named here because MLflow would otherwise load the model in a second process to find them.
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"transformers=={transformers.__version__}"],
-            metadata={"lwf.data_version": checkpoint.version, "lwf.recipe": checkpoint.manifest.recipe},
+            metadata={VERSION_TAG: checkpoint.version, RECIPE_TAG: checkpoint.manifest.recipe},
         )
     return str(logged.registered_model_version)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dagster_project.mlflow_address import is_there, tracking_uri
+from dagster_project.model_registry import RECIPE_TAG, VERSION_TAG
 from lwf_assets.home import Home
 from lwf_assets.lineage.audit import OutsideRecord
 from lwf_assets.lineage.chain import Chain, Link
@@ -73,7 +74,7 @@ def _mlflow_record(client: MlflowClient, link: Link, run: str) -> OutsideRecord:
         tags = client.get_run(run).data.tags
     except MlflowException:
         return OutsideRecord("MLflow", link.name, link.manifest.version, run, missing=True)
-    told = {"version": tags.get("lwf.data_version"), "recipe": tags.get("lwf.recipe"), "seal": tags.get("lwf.seal")}
+    told = {"version": tags.get(VERSION_TAG), "recipe": tags.get(RECIPE_TAG), "seal": tags.get("lwf.seal")}
     return OutsideRecord("MLflow", link.name, link.manifest.version, run, _differences(link, told))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dagster_project.mlflow_address import is_there, tracking_uri
+from dagster_project.model_registry import RECIPE_TAG
 from lwf_assets.errors import LwfError
 from lwf_assets.home import Home
 
@@ -27,7 +28,7 @@ def registered_recipes(home: Home, *, without_mlflow: bool) -> set[str]:
         recipes, token = set[str](), None
         while token != "":
             page = client.search_model_versions(page_token=token)
-            recipes |= {version.tags["lwf.recipe"] for version in page if "lwf.recipe" in version.tags}
+            recipes |= {version.tags[RECIPE_TAG] for version in page if RECIPE_TAG in version.tags}
             token = page.token or ""
     except MlflowException as error:
         if without_mlflow:

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell
 from lwf_assets.home import Home
 from lwf_assets.partition import Partition
@@ -24,11 +23,8 @@ def report_figures(home: Home, cell: Cell) -> dict[str, Any]:
     """
     from lwf_assets import eval_report
 
-    artifact = home.store.current(cell.asset, cell.partition)
-    if artifact is None:
-        raise LwfError(f"{cell} is not built yet; run `lwf build`")
-    checkpoint = home.store.current("lwf_checkpoint", cell.partition)
-    assert checkpoint is not None
+    artifact = home.store.built(cell.asset, cell.partition)
+    checkpoint = home.store.built("lwf_checkpoint", cell.partition)
     run = checkpoint.manifest.provenance.get("mlflow_run")
     return {
         **eval_report.read_summary(artifact.path),

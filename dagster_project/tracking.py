@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from dagster_project.mlflow_address import web_address
 from dagster_project.mlflow_client import experiment_of, open_client
+from dagster_project.model_registry import RECIPE_TAG, VERSION_TAG
 from lwf_assets import eval_report, leaderboard
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import Materialized
@@ -79,8 +80,8 @@ class TrackedCell:
         manifest = materialized.artifact.manifest
         tags = {
             "lwf.code_version": manifest.code_version,
-            "lwf.data_version": manifest.version,
-            "lwf.recipe": manifest.recipe,
+            VERSION_TAG: manifest.version,
+            RECIPE_TAG: manifest.recipe,
             "lwf.seal": manifest.seal,
             "lwf.from_store": str(materialized.reused).lower(),
             "lwf.path": str(materialized.artifact.path),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lwf_assets.store import Store, hash_file
+from lwf_assets.hashes import hash_file
+from lwf_assets.store import Store
 
 HOME_VARIABLE = "LWF_HOME"
 STUDY_VARIABLE = "LWF_STUDY"

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from lwf_assets.checks import Check, Verdict, checks_of
-from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell, checked_with
-from lwf_assets.store import Artifact, Store
+from lwf_assets.store import Store
 from lwf_assets.study import Study
 
 
@@ -18,7 +17,10 @@ def judge(study: Study, store: Store, cell: Cell, check: Check) -> Verdict:
     Raises:
         LwfError: the cell, or one that it is checked with, is not built.
     """
-    artifact, beside = _current(store, cell), {c.asset: _current(store, c) for c in checked_with(study, cell)}
+    artifact, beside = (
+        store.built(cell.asset, cell.partition),
+        {c.asset: store.built(c.asset, c.partition) for c in checked_with(study, cell)},
+    )
     verdict = check.look(artifact.path, {asset: other.path for asset, other in beside.items()})
     subject = _subject(artifact.version, [other.version for other in beside.values()])
     store.save_verdict(cell.asset, cell.partition, subject, check.name, asdict(verdict))
@@ -38,10 +40,3 @@ def standing(store: Store, cell: Cell, version: str, beside: Sequence[str]) -> t
 def _subject(version: str, beside: Sequence[str]) -> str:
     """What verdicts are filed under: the version, and those of whatever it was checked with."""
     return "+".join([version, *beside])
-
-
-def _current(store: Store, cell: Cell) -> Artifact:
-    artifact = store.current(cell.asset, cell.partition)
-    if artifact is None:
-        raise LwfError(f"{cell} is not built, so nothing can be checked; `lwf build` builds it")
-    return artifact

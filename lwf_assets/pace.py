@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import islice
 from statistics import median
 
 from lwf_assets.cost import Cost
 from lwf_assets.graph import Cell
-from lwf_assets.store import Manifest, Store
+from lwf_assets.manifest import Manifest
+from lwf_assets.store import Store
 
 ALIKE = (
     ("fisher_diagonal", "confidence_terms"),
@@ -22,6 +24,8 @@ ALIKE = (
 """Assets that spend a unit of work in the same way, and stand in for each other."""
 NEAREST = 3
 """Earlier runs that an estimate is the median of."""
+RECENT = 50
+"""Manifests of an asset that are looked at, newest first."""
 
 
 class Pace:
@@ -46,7 +50,7 @@ class Pace:
 
     def _read(self, asset: str) -> list[Manifest]:
         """Manifests with a whole wall time, newest first, of the device that worked last."""
-        timed = [m for m in self._store.newest_manifests(asset) if m.provenance.get("resumed") is False]
+        timed = [m for m in islice(self._store.manifests(asset), RECENT) if m.provenance.get("resumed") is False]
         return [m for m in timed if m.provenance.get("device") == timed[0].provenance.get("device")]
 
 

@@ -22,93 +22,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from lwf_assets.durable import fsync, write_atomically, write_synced
 from lwf_assets.errors import LwfError
+from lwf_assets.hashes import hash_file
+from lwf_assets.manifest import MANIFEST, FileEntry, InputVersion, Manifest, cell_name, contents_version, input_order
 from lwf_assets.partition import Partition, folder_name
 
-MANIFEST = "manifest.json"
 STUDIES = "studies"
-VERSION_LENGTH = 16
-
-
-@dataclass(frozen=True, order=True)
-class InputVersion:
-    """One thing that an artifact was made from. `seal` is its manifest's; None in manifests older than seals."""
-
-    asset: str
-    partition: str | None
-    version: str
-    seal: str | None = None
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One file of an artifact: its path inside it, sha256 in hex, size in bytes."""
-
-    path: str
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What an artifact is and what it was made from.
-
-    `recipe` hashes asset, partition, code version, settings and inputs: everything that decides the contents. `version`
-    hashes the contents. `provenance` (seeds, library versions, git commit, wall time in seconds, the study's settings,
-    Dagster run) and `summary` (figures for people) decide nothing.
-    """
-
-    asset: str
-    partition: str | None
-    version: str
-    recipe: str
-    code_version: str
-    settings: dict[str, Any]
-    inputs: tuple[InputVersion, ...]
-    files: tuple[FileEntry, ...]
-    summary: dict[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """The manifest as indented JSON with sorted keys."""
-        values = asdict(self)
-        for entry in values["inputs"]:
-            if entry["seal"] is None:
-                del entry["seal"]
-        return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-    @property
-    def seal(self) -> str:
-        """sha256, in hex, of the manifest as it is written."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    @property
-    def name(self) -> str:
-        """The artifact's cell, as `asset[partition]`."""
-        return f"{self.asset}[{self.partition}]" if self.partition else self.asset
-
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """The manifest in the file `path`.
-
-        Raises:
-            LwfError: the file is not a manifest.
-        """
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            values["inputs"] = tuple(InputVersion(**entry) for entry in values["inputs"])
-            values["files"] = tuple(FileEntry(**entry) for entry in values["files"])
-            return cls(**values)
-        except (ValueError, KeyError, TypeError) as error:
-            raise LwfError(f"{path}: not a manifest of this store ({error}); remove it and build again") from None
 
 
 @dataclass(frozen=True)
@@ -122,47 +50,6 @@ class Artifact:
     def version(self) -> str:
         """Content hash."""
         return self.manifest.version
-
-
-def canonical_hash(value: Any) -> str:
-    """sha256, in hex, of `value` as canonical JSON: equal values give equal hashes, whatever the order of their
-    keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def recipe_hash(
-    asset: str, partition: Partition, code_version: str, settings: Mapping[str, Any], inputs: tuple[InputVersion, ...]
-) -> str:
-    """Hash of everything that decides an artifact's contents."""
-    return _recipe(asset, partition.key, code_version, settings, inputs)
-
-
-def recorded_recipe(manifest: Manifest) -> str:
-    """The recipe that follows from what a manifest says: its own, unless somebody changed it."""
-    return _recipe(manifest.asset, manifest.partition, manifest.code_version, manifest.settings, manifest.inputs)
-
-
-def contents_version(files: Iterable[FileEntry]) -> str:
-    """Hash of an artifact's contents."""
-    return canonical_hash([[entry.path, entry.sha256] for entry in files])[:VERSION_LENGTH]
-
-
-def _recipe(
-    asset: str, key: str | None, code_version: str, settings: Mapping[str, Any], inputs: tuple[InputVersion, ...]
-) -> str:
-    made_from = [[entry.asset, entry.partition, entry.version] for entry in sorted(inputs, key=_input_order)]
-    return canonical_hash([asset, key, code_version, settings, made_from])[:VERSION_LENGTH]
-
-
-def _input_order(entry: InputVersion) -> tuple[str, str, str]:
-    return entry.asset, entry.partition or "", entry.version
-
-
-def hash_file(path: Path) -> str:
-    """sha256, in hex, of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Draft:
@@ -196,7 +83,7 @@ class Draft:
             recipe=self._recipe,
             code_version=code_version,
             settings=dict(settings),
-            inputs=tuple(sorted(inputs, key=_input_order)),
+            inputs=tuple(sorted(inputs, key=input_order)),
             files=files,
             summary=dict(summary),
             provenance=dict(provenance),
@@ -229,14 +116,50 @@ class Store:
         return Artifact(path, manifest) if whole else None
 
     def current(self, asset: str, partition: Partition) -> Artifact | None:
-        """The artifact that the study last asked for, if any."""
-        pointer = self.folder(asset, partition) / "current"
-        return self.by_recipe(asset, partition, pointer.read_text().strip()) if pointer.is_file() else None
+        """The artifact that the study last asked for, if it is in the store with all its files."""
+        recipe = self._current_recipe(asset, partition.key)
+        return None if recipe is None else self.by_recipe(asset, partition, recipe)
 
-    def newest_manifests(self, asset: str, limit: int = 50) -> list[Manifest]:
-        """Manifests of an asset, whatever its partition and whether the artifact is still there, newest first."""
-        entries = sorted(self.root.glob(f"{asset}/*/recipes/*.json"), key=lambda path: -path.stat().st_mtime)
-        return [Manifest.read(path) for path in entries[:limit]]
+    def built(self, asset: str, partition: Partition) -> Artifact:
+        """The same.
+
+        Raises:
+            LwfError: there is none.
+        """
+        artifact = self.current(asset, partition)
+        if artifact is None:
+            raise LwfError(f"{cell_name(asset, partition.key)} is not built; `lwf build` builds it")
+        return artifact
+
+    def current_manifest(self, asset: str, key: str | None) -> Manifest | None:
+        """The manifest of what the study last asked for, whether its files are still there or not."""
+        entry = self.folder_of(asset, key) / "recipes" / f"{self._current_recipe(asset, key)}.json"
+        return Manifest.read(entry) if entry.is_file() else None
+
+    def is_current(self, manifest: Manifest) -> bool:
+        """Whether the artifact is what its study last asked for."""
+        current = self.current_manifest(manifest.asset, manifest.partition)
+        return current is not None and (current.recipe, current.version) == (manifest.recipe, manifest.version)
+
+    def manifests(self, asset: str = "*") -> Iterator[Manifest]:
+        """Every manifest that there ever was, of one asset or of all, whether its artifact is still there or not;
+        newest first. One that was changed since is passed over, unless it is what its recipe last gave."""
+        folders = [*self.root.glob(f"{asset}/*/manifests"), *self.root.glob(f"{asset}/*/recipes")]
+        entries = [path for folder in folders for path in folder.glob("*.json")]
+        seen = set[str]()
+        for path in sorted(entries, key=lambda path: (-path.stat().st_mtime_ns, path)):
+            seal = hash_file(path)
+            if seal not in seen and (path.parent.name == "recipes" or path.stem == seal):
+                seen.add(seal)
+                yield Manifest.read(path)
+
+    def artifact_folder(self, entry: InputVersion | Manifest) -> Path:
+        """Where the files of an artifact lie."""
+        return self.folder_of(entry.asset, entry.partition) / entry.version
+
+    def sealed_path(self, entry: InputVersion | Manifest, seal: str) -> Path:
+        """Where the manifest of that seal is kept."""
+        return self.folder_of(entry.asset, entry.partition) / "manifests" / f"{seal}.json"
 
     def set_current(self, artifact: Artifact, partition: Partition) -> None:
         """Make `artifact` the one that downstream assets, views and reports read."""
@@ -305,12 +228,16 @@ class Store:
         """Where the study of that sha256 is kept."""
         return self.root / STUDIES / f"{digest}.json"
 
+    def _current_recipe(self, asset: str, key: str | None) -> str | None:
+        pointer = self.folder_of(asset, key) / "current"
+        return pointer.read_text().strip() if pointer.is_file() else None
+
     def _place(self, manifest: Manifest, partition: Partition, draft: Path) -> Artifact:
         folder = self.folder(manifest.asset, partition)
         target = folder / manifest.version
-        _write_synced(draft / MANIFEST, manifest.to_json())
+        write_synced(draft / MANIFEST, manifest.to_json())
         for path in (*draft.rglob("*"), draft):
-            _fsync(path)
+            fsync(path)
         try:
             os.rename(draft, target)
         except OSError:
@@ -319,10 +246,10 @@ class Store:
             # A folder of that name holds the same contents, unless somebody damaged it: then the draft replaces it.
             if not _matches(target, manifest):
                 _replace_folder(target, draft)
-        _fsync(folder)
-        for name in (f"manifests/{manifest.seal}.json", f"recipes/{manifest.recipe}.json"):
-            (folder / name).parent.mkdir(exist_ok=True)
-            write_atomically(folder / name, manifest.to_json())
+        fsync(folder)
+        for path in (self.sealed_path(manifest, manifest.seal), folder / "recipes" / f"{manifest.recipe}.json"):
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, manifest.to_json())
         return Artifact(target, manifest)
 
 
@@ -339,32 +266,3 @@ def _replace_folder(target: Path, draft: Path) -> None:
 def _matches(folder: Path, manifest: Manifest) -> bool:
     paths = [(folder / entry.path, entry.sha256) for entry in manifest.files]
     return all(path.is_file() and hash_file(path) == sha256 for path, sha256 in paths)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(descriptor)
-    unfinished = Path(name)
-    try:
-        unfinished.chmod(0o644)
-        _write_synced(unfinished, text)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _fsync(path.parent)
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

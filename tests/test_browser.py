@@ -131,7 +131,7 @@ def test_look_change_materialize_and_follow_the_links(world: World, dagster: str
     link = page.locator("a[href^='http://127.0.0.1:5000/']")
     address = link.first.get_attribute("href")
     assert address is not None
-    manifest = world.home.store.newest_manifests("fisher_diagonal")[0]
+    manifest = next(world.home.store.manifests("fisher_diagonal"))
     assert address.endswith(manifest.provenance["mlflow_run"])
     page.goto(address)
     expect(page.get_by_text("fisher_diagonal[sums]").first).to_be_visible()

@@ -78,7 +78,7 @@ def test_report_before_a_build_says_what_to_do(built: World) -> None:
     done = lwf(built, "report", "--cell", "stars|sums")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.strip() == "Error: eval_report[stars|sums] is not built yet; run `lwf build`"
+    assert done.stderr.strip() == "Error: eval_report[stars|sums] is not built; `lwf build` builds it"
 
 
 def test_sql_joins_views_across_partitions(built: World) -> None:

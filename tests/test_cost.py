@@ -20,9 +20,10 @@ from tiny import save_tiny_model, tiny_llama
 from lwf_assets.amounts import characters
 from lwf_assets.cost import LIBRARIES, Cost, cost_of
 from lwf_assets.graph import ASSETS, Cell, cells
+from lwf_assets.manifest import Manifest
 from lwf_assets.model_facts import read_facts
 from lwf_assets.partition import Partition
-from lwf_assets.store import Artifact, Manifest
+from lwf_assets.store import Artifact
 from lwf_assets.study import Study
 from lwf_assets.tasks.rows import LearningRow, PromptRow
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lwf_assets.cost import Cost
 from lwf_assets.graph import Cell
-from lwf_assets.pace import Pace, _in_proportion
+from lwf_assets.manifest import Manifest
+from lwf_assets.pace import Pace
 from lwf_assets.partition import Partition
-from lwf_assets.store import Manifest, Store
+from lwf_assets.store import Store
 
 FISHER = Cell("fisher_diagonal", Partition(learning_task="sums"))
 TERMS = Cell("confidence_terms", Partition("teeth", "sums"))
@@ -125,21 +123,3 @@ def test_the_device_that_worked_last_counts(timed: Timed) -> None:
     timed.add(FISHER, 1, 1e9, device="an accelerator")
     timed.add(FISHER, 100, 1e9)
     assert timed.seconds(FISHER, 1e9) == pytest.approx(100)
-
-
-def test_manifests_are_read_newest_first_and_not_without_end(timed: Timed) -> None:
-    recipes = [timed.add(FISHER, 1, 1) for _ in range(5)]
-    assert [m.recipe for m in timed.store.newest_manifests("fisher_diagonal")] == recipes[::-1]
-    assert [m.recipe for m in timed.store.newest_manifests("fisher_diagonal", limit=2)] == recipes[:2:-1]
-    assert json.loads(timed.store.newest_manifests("fisher_diagonal")[0].to_json())["asset"] == "fisher_diagonal"
-
-
-positive = st.floats(1e-3, 1e15)
-
-
-@given(st.lists(st.tuples(positive, positive), min_size=1, max_size=8), positive)
-def test_an_estimate_lies_between_the_slowest_and_the_fastest(runs: list[tuple[float, float]], work: float) -> None:
-    estimate = _in_proportion([manifest(FISHER, str(n), *run) for n, run in enumerate(runs)], work)
-    assert estimate is not None
-    rates = [seconds / done for seconds, done in runs]
-    assert min(rates) * work * (1 - 1e-9) <= estimate <= max(rates) * work * (1 + 1e-9)

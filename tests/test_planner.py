@@ -20,10 +20,11 @@ from lwf_assets import materialize as materialize_module
 from lwf_assets.checks import Verdict, checks_of
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell, cells, inputs_of, settings_of
+from lwf_assets.hashes import hash_file
 from lwf_assets.judge import judge, standing
 from lwf_assets.materialize import materialize
 from lwf_assets.partition import Partition
-from lwf_assets.store import Store, hash_file
+from lwf_assets.store import Store
 from lwf_assets.study import Study
 from lwf_assets.work import Work
 
@@ -426,7 +427,7 @@ def test_materialize_wants_its_inputs_and_a_cell_of_the_study(pretend: Pretend) 
         pretend.make(cell("fisher_diagonal[sums]"))
     with pytest.raises(LwfError, match=r"learning_data has no partition 'sum' in the study pretend; it has sums"):
         pretend.make(cell("learning_data[sum]"))
-    with pytest.raises(LwfError, match=r"fisher_diagonal\[sums\] is not built, so nothing can be checked"):
+    with pytest.raises(LwfError, match=r"fisher_diagonal\[sums\] is not built; `lwf build` builds it"):
         pretend.judge(cell("fisher_diagonal[sums]"))
     assert pretend.made == []
 

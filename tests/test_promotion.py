@@ -18,7 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from world import World, copied
 
-from dagster_project.promotion import CHAMPION, promote_challenger, roll_back
+from dagster_project.champions import CHAMPION, promote_challenger, roll_back
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell
 from lwf_assets.lineage.audit import audit

@@ -17,17 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lwf_assets.errors import LwfError
+from lwf_assets.hashes import canonical_hash, hash_file
+from lwf_assets.manifest import FileEntry, InputVersion, Manifest, recipe_hash
 from lwf_assets.partition import Partition
-from lwf_assets.store import (
-    Artifact,
-    FileEntry,
-    InputVersion,
-    Manifest,
-    Store,
-    canonical_hash,
-    hash_file,
-    recipe_hash,
-)
+from lwf_assets.store import Artifact, Store
 
 ASSET, PARTITION = "fisher_diagonal", Partition(learning_task="sums")
 FILES = {"a.txt": b"one", "deep/b.bin": b"\x00two"}
@@ -486,3 +479,30 @@ def test_partitions_do_not_see_each_other(store: Store) -> None:
         store.folder(ASSET, p).name for p in (Partition(), Partition("a", "b"), Partition("a"), Partition(None, "b"))
     }
     assert len(names) == 4
+
+
+def test_every_manifest_is_found_newest_first_also_one_whose_recipe_gave_something_else_since(store: Store) -> None:
+    made = [put(store, recipe, {"a": content}) for recipe, content in (("r1", b"1"), ("r2", b"2"), ("r1", b"3"))]
+    for age, artifact in enumerate(reversed(made)):
+        manifest = artifact.manifest
+        recipe = store.folder(ASSET, PARTITION) / "recipes" / f"{manifest.recipe}.json"
+        for path in (store.sealed_path(manifest, manifest.seal), recipe):
+            if hash_file(path) == manifest.seal:
+                os.utime(path, (1000 - age, 1000 - age))
+    assert list(store.manifests()) == [artifact.manifest for artifact in reversed(made)]
+    assert list(store.manifests(ASSET)) == list(store.manifests())
+    assert list(store.manifests("base_model")) == []
+    assert [store.is_current(artifact.manifest) for artifact in made] == [False, False, True]
+
+
+def test_a_manifest_that_was_changed_is_passed_over(store: Store) -> None:
+    old, new = put(store, "r1", {"a": b"1"}), put(store, "r1", {"a": b"2"})
+    path = store.sealed_path(old.manifest, old.manifest.seal)
+    path.write_text(path.read_text().replace(old.version, new.version))
+    assert list(store.manifests()) == [new.manifest]
+
+
+def test_manifests_older_than_seals_are_found(store: Store) -> None:
+    artifact = put(store)
+    store.sealed_path(artifact.manifest, artifact.manifest.seal).unlink()
+    assert list(store.manifests()) == [artifact.manifest]

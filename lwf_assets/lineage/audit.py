@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from lwf_assets.lineage.chain import Chain, Fault, Link, read_chain
 from lwf_assets.lineage.forgotten import LearnedRows, UnlearnedSample, learned_rows, unlearned_samples
 from lwf_assets.lineage.integrity import find_faults
 from lwf_assets.lineage.replay import CHEAP, Replayed, replay
+from lwf_assets.manifest import Manifest
 from lwf_assets.progress import SILENT, Progress
-from lwf_assets.store import Manifest, Store
+from lwf_assets.store import Store
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,13 @@ def _replayed(
         if cheap
         and link.manifest.asset in CHEAP
         and "study_settings" in link.manifest.provenance
-        and not any(_identity(other) in damaged for other in (link, *chain.inputs(link)))
+        and not any((other.name, other.manifest.version) in damaged for other in (link, *chain.inputs(link)))
     ]
     if end and chain.end not in links:
         links.append(chain.end)
     return [replay(store, chain, link, progress=progress) for link in links]
 
 
-def _identity(link: Link) -> tuple[str, str]:
-    return link.name, link.manifest.version
-
-
 def _artifact(link: Link) -> dict[str, Any]:
     manifest: dict[str, Any] = asdict(link.manifest)
-    return {**manifest, "seal": link.manifest.seal, "sealed": link.sealed, "folder": str(Path(link.folder))}
+    return {**manifest, "seal": link.manifest.seal, "sealed": link.sealed, "folder": str(link.folder)}

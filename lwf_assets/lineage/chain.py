@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lwf_assets.errors import LwfError
-from lwf_assets.store import MANIFEST, InputVersion, Manifest, Store
+from lwf_assets.manifest import MANIFEST, InputVersion, Manifest, cell_name
+from lwf_assets.store import Store
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,8 @@ def read_chain(store: Store, manifest: Manifest) -> Chain:
     so that the rest can still be told.
     """
     reader = _Reader(store)
-    reader.read(manifest, sealed=sealed_path(store, manifest, manifest.seal).is_file())
+    reader.read(manifest, sealed=store.sealed_path(manifest, manifest.seal).is_file())
     return Chain(tuple(reader.links.values()), tuple(reader.faults))
-
-
-def sealed_path(store: Store, entry: InputVersion | Manifest, seal: str) -> Path:
-    """Where the manifest of an artifact's cell with that seal is kept."""
-    return store.folder_of(entry.asset, entry.partition) / "manifests" / f"{seal}.json"
-
-
-def artifact_folder(store: Store, entry: InputVersion | Manifest) -> Path:
-    """Where the files of an artifact lie."""
-    return store.folder_of(entry.asset, entry.partition) / entry.version
 
 
 def _identity(entry: InputVersion | Manifest) -> tuple[str, str | None, str]:
@@ -105,14 +96,14 @@ class _Reader:
             if _identity(entry) not in self.links:
                 for found, known in self._manifest_of(entry):
                     self.read(found, sealed=known)
-        self.links[_identity(manifest)] = Link(manifest, artifact_folder(self.store, manifest), sealed)
+        self.links[_identity(manifest)] = Link(manifest, self.store.artifact_folder(manifest), sealed)
 
     def _manifest_of(self, entry: InputVersion) -> Iterator[tuple[Manifest, bool]]:
         """The manifest of an input and whether it is the one that was recorded; nothing where none can be read."""
-        name = f"{entry.asset}[{entry.partition}]" if entry.partition else entry.asset
-        beside = artifact_folder(self.store, entry) / MANIFEST
+        name = cell_name(entry.asset, entry.partition)
+        beside = self.store.artifact_folder(entry) / MANIFEST
         if entry.seal is not None:
-            path = sealed_path(self.store, entry, entry.seal)
+            path = self.store.sealed_path(entry, entry.seal)
             what = _trouble(path, entry.seal)
             if what is None:
                 yield Manifest.read(path), True

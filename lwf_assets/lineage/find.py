@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from lwf_assets.errors import LwfError
-from lwf_assets.lineage.chain import artifact_folder
-from lwf_assets.store import MANIFEST, Manifest, Store
+from lwf_assets.manifest import MANIFEST, Manifest
+from lwf_assets.store import Store
 
 SHORTEST = 6
 """Characters of a hash that may stand for it."""
@@ -45,23 +44,6 @@ def find_manifest(store: Store, name: str) -> Manifest:
     )
 
 
-def every_manifest(store: Store) -> Iterator[Manifest]:
-    """The manifest that each recipe last gave, whether its artifact is still there or not; newest first."""
-    entries = sorted(store.root.glob("*/*/recipes/*.json"), key=lambda path: (-path.stat().st_mtime, path))
-    return (Manifest.read(path) for path in entries)
-
-
-def current_recipe(folder: Path) -> str | None:
-    """The recipe that is current in the folder of a cell."""
-    pointer = folder / "current"
-    return pointer.read_text().strip() if pointer.is_file() else None
-
-
-def is_current(store: Store, manifest: Manifest) -> bool:
-    """Whether the artifact is what its study last asked for."""
-    return current_recipe(store.folder_of(manifest.asset, manifest.partition)) == manifest.recipe
-
-
 def _at(store: Store, path: Path) -> Manifest:
     root = store.root.resolve()
     if root not in path.parents:
@@ -75,27 +57,21 @@ def _at(store: Store, path: Path) -> Manifest:
 
 def _of_current_recipe(store: Store, manifest: Manifest) -> Manifest:
     """Of several recipes that gave these contents, the manifest of the current one; else of the newest."""
-    same = [m for m in every_manifest(store) if _cell(m) == _cell(manifest) and m.version == manifest.version]
-    return next((m for m in same if is_current(store, m)), same[0] if same else manifest)
+    same = [m for m in store.manifests() if _cell(m) == _cell(manifest) and m.version == manifest.version]
+    return next((m for m in same if store.is_current(m)), same[0] if same else manifest)
 
 
 def _current(store: Store, asset: str, key: str | None) -> Manifest:
-    folder = store.folder_of(asset, key)
-    recipe = current_recipe(folder)
-    entry = folder / "recipes" / f"{recipe}.json"
-    if recipe is None or not entry.is_file():
-        there = sorted(
-            m.name for m in every_manifest(store) if m.asset == asset and is_current(store, m)
-        )  # in words that can be given back
-        raise LwfError(
-            f"{asset}[{key}]: nothing of it is built; there is {', '.join(there) or 'nothing of this asset'}"
-        )
-    return Manifest.read(entry)
+    found = store.current_manifest(asset, key)
+    if found is None:
+        there = ", ".join(sorted({m.name for m in store.manifests(asset) if store.is_current(m)}))
+        raise LwfError(f"{asset}[{key}]: nothing of it is built; there is {there or 'nothing of this asset'}")
+    return found
 
 
 def _by_hash(store: Store, beginning: str) -> Manifest:
-    found = [m for m in every_manifest(store) if any(h.startswith(beginning) for h in (m.version, m.recipe, m.seal))]
-    artifacts = {artifact_folder(store, m) for m in found}
+    found = [m for m in store.manifests() if any(h.startswith(beginning) for h in (m.version, m.recipe, m.seal))]
+    artifacts = {store.artifact_folder(m) for m in found}
     if not found:
         raise LwfError(f"{beginning}: no artifact in {store.root} has a version, recipe or seal that begins so")
     if len(artifacts) > 1:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lwf_assets.durable import write_atomically
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
-from lwf_assets.lineage.find import every_manifest, is_current
-from lwf_assets.store import MANIFEST, Manifest, Store, write_atomically
+from lwf_assets.manifest import MANIFEST, Manifest
+from lwf_assets.store import Store
 
 KEPT = "kept.json"
 """In the store's root: artifacts that are needed although no study asks for them."""
@@ -79,8 +80,8 @@ def unneeded_versions(store: Store, needed: Iterable[str] = ()) -> list[Unneeded
     """
     wanted, kept = set(needed), {(entry.artifact, entry.version) for entry in kept_artifacts(store)}
     live: set[Path] = set()
-    for manifest in every_manifest(store):
-        if manifest.recipe in wanted or (manifest.name, manifest.version) in kept or is_current(store, manifest):
+    for manifest in store.manifests():
+        if manifest.recipe in wanted or (manifest.name, manifest.version) in kept or store.is_current(manifest):
             chain = read_chain(store, manifest)
             if chain.faults:
                 raise LwfError(f"{chain.faults[0]}; nothing is removed while it is unknown what {manifest.name} needs")

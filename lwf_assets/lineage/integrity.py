@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lwf_assets.lineage.chain import Chain, Fault, Link, sealed_path
-from lwf_assets.store import MANIFEST, Manifest, Store, contents_version, hash_file, recorded_recipe
+from lwf_assets.hashes import hash_file
+from lwf_assets.lineage.chain import Chain, Fault, Link
+from lwf_assets.manifest import MANIFEST, Manifest, contents_version, recorded_recipe
+from lwf_assets.store import Store
 
 
 def find_faults(store: Store, chain: Chain, *, hashed: Callable[[Path], object] = lambda path: None) -> Iterator[Fault]:
@@ -35,9 +37,9 @@ def _of_manifest(store: Store, link: Link) -> Iterator[Fault]:
     for copy in (link.folder / MANIFEST, folder / "recipes" / f"{manifest.recipe}.json"):
         if not copy.is_file():
             yield _fault(link, copy, "the manifest is missing")
-        elif not sealed_path(store, manifest, hash_file(copy)).is_file() and not _older_than_seals(store, manifest):
+        elif not store.sealed_path(manifest, hash_file(copy)).is_file() and not _older_than_seals(store, manifest):
             yield _fault(link, copy, "the manifest was changed: it is none that was ever written here")
-    kept = sealed_path(store, manifest, manifest.seal)
+    kept = store.sealed_path(manifest, manifest.seal)
     if kept.is_file() and hash_file(kept) != manifest.seal:
         yield _fault(link, kept, "the manifest was changed")
 

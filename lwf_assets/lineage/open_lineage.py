@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lwf_assets.lineage.chain import Chain, Link, artifact_folder
-from lwf_assets.store import InputVersion, Store
+from lwf_assets.lineage.chain import Chain, Link
+from lwf_assets.manifest import InputVersion
+from lwf_assets.store import Store
 
 PRODUCER = "https://github.com/OpenLineage/OpenLineage/blob/main/spec/OpenLineage.md#lwf-assets"
 
@@ -76,4 +77,4 @@ def _dataset(store: Store, entry: InputVersion) -> tuple[str, dict[str, Any]]:
     from openlineage.client.facet_v2 import dataset_version_dataset
 
     facet = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=entry.version)
-    return str(artifact_folder(store, entry).parent), {"version": facet}
+    return str(store.artifact_folder(entry).parent), {"version": facet}

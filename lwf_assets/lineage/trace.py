@@ -8,10 +8,10 @@ from typing import Any
 
 from lwf_assets import learning_data
 from lwf_assets.errors import LwfError
-from lwf_assets.lineage.chain import artifact_folder, read_chain
-from lwf_assets.lineage.find import every_manifest, is_current
+from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.forgotten import UnlearnedSample, unlearned_samples
-from lwf_assets.store import Manifest, Store
+from lwf_assets.manifest import Manifest
+from lwf_assets.store import Store
 from lwf_assets.tables import read_rows
 
 CHECKPOINTS = ("reference_checkpoint", "lwf_checkpoint", "arm_checkpoint")
@@ -58,7 +58,7 @@ def trace(store: Store, *, sample: str | None = None, text: str | None = None) -
                 rows += learned[version]
         forgot = tuple(s for s in unlearned_samples(chain) if matches({"id": s.id, "prompt": s.prompt, "text": s.text}))
         if rows or forgot:
-            current = is_current(store, manifest)
+            current = store.is_current(manifest)
             found.append(Traced(manifest.name, manifest.version, current, tuple(rows), forgot))
     return found
 
@@ -66,8 +66,8 @@ def trace(store: Store, *, sample: str | None = None, text: str | None = None) -
 def _checkpoints(store: Store) -> Iterator[Manifest]:
     """Every checkpoint that is there, once, whatever number of recipes gave it."""
     seen = set()
-    for manifest in every_manifest(store):
-        folder = artifact_folder(store, manifest)
+    for manifest in store.manifests():
+        folder = store.artifact_folder(manifest)
         if manifest.asset in CHECKPOINTS and folder not in seen and folder.is_dir():
             seen.add(folder)
             yield manifest

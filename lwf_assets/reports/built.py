@@ -40,9 +40,7 @@ def built_with(study: Study, store: Store) -> dict[str, Any]:
 
 
 def _report(study: Study, store: Store, cell: Cell) -> CellReport:
-    made = store.current(cell.asset, cell.partition)
-    if made is None:
-        raise LwfError(f"{cell} is not built yet; run `lwf build`")
+    made = store.built(cell.asset, cell.partition)
     versions = {(entry.asset, entry.partition): entry.version for entry in made.manifest.inputs}
     inputs = {}
     for needed in inputs_of(study, cell):

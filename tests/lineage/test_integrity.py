@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from world import World
 
+from lwf_assets.hashes import hash_file
 from lwf_assets.lineage.audit import Audit, audit
-from lwf_assets.lineage.chain import Chain, Fault, artifact_folder, read_chain, sealed_path
+from lwf_assets.lineage.chain import Chain, Fault, read_chain
 from lwf_assets.lineage.find import find_manifest
 from lwf_assets.lineage.integrity import find_faults
-from lwf_assets.store import MANIFEST, FileEntry, Manifest, Store, contents_version, hash_file
+from lwf_assets.manifest import MANIFEST, FileEntry, Manifest, contents_version
+from lwf_assets.store import Store
 from lwf_assets.tables import read_rows, write_rows
 
 CELL = "teeth|sums"
@@ -83,7 +85,7 @@ def test_a_byte_of_any_copy_of_any_manifest_is_named(built: World) -> None:
     store = built.home.store
     for link in chain_in(store).links:
         folder = store.folder_of(link.manifest.asset, link.manifest.partition)
-        for path in (link.folder / MANIFEST, sealed_path(store, link.manifest, link.manifest.seal)):
+        for path in (link.folder / MANIFEST, store.sealed_path(link.manifest, link.manifest.seal)):
             for _ in flipped(path):
                 assert path in {fault.path for fault in faults_in(store)}, path
         # What the recipe points to is where a chain begins: change a word, so that it can still be read.
@@ -106,7 +108,7 @@ def test_a_file_or_manifest_that_is_gone_or_added_is_named(built: World) -> None
     corpus.unlink()
     assert [(fault.path, fault.what) for fault in faults_in(store)] == [(corpus, "the file is missing")]
     manifest = chain_in(store).of("self_generated_corpus")[0].manifest
-    sealed = sealed_path(store, manifest, manifest.seal)
+    sealed = store.sealed_path(manifest, manifest.seal)
     sealed.unlink()
     assert (sealed, "the manifest is missing") in {(fault.path, fault.what) for fault in faults_in(store)}
 
@@ -116,7 +118,7 @@ def test_a_replaced_row_is_named_whatever_is_written_beside_it(built: World, cov
     """Someone replaces what the model said, and makes the hashes beside it fit, further and further."""
     store = built.home.store
     manifest = chain_in(store).of("self_generated_corpus")[0].manifest
-    corpus = artifact_folder(store, manifest) / "corpus.parquet"
+    corpus = store.artifact_folder(manifest) / "corpus.parquet"
     rows = read_rows(corpus)
     rows[2]["response"] = "I never said that"
     write_rows(corpus, rows, pq.read_schema(corpus))
@@ -126,11 +128,11 @@ def test_a_replaced_row_is_named_whatever_is_written_beside_it(built: World, cov
         forged = replace(forged, version=contents_version(files))
         corpus.parent.rename(corpus.parent.with_name(forged.version))
     folder = store.folder_of(manifest.asset, manifest.partition)
-    for path in (artifact_folder(store, forged) / MANIFEST, folder / "recipes" / f"{manifest.recipe}.json"):
+    for path in (store.artifact_folder(forged) / MANIFEST, folder / "recipes" / f"{manifest.recipe}.json"):
         path.write_text(forged.to_json())
-    sealed_path(store, forged, forged.seal).write_text(forged.to_json())
+    store.sealed_path(forged, forged.seal).write_text(forged.to_json())
     if cover_up == "seal":
-        sealed_path(store, manifest, manifest.seal).write_text(forged.to_json())
+        store.sealed_path(manifest, manifest.seal).write_text(forged.to_json())
     told = verified(store)
     assert not told.holds
     assert {fault.artifact for fault in told.faults} == {"self_generated_corpus[teeth]"}
@@ -144,9 +146,9 @@ def test_a_forged_end_of_the_chain_does_not_fit_what_dagster_and_mlflow_have(bui
     assert all(record.agrees for record in outside_records(built.home, chain_in(store)))
     forged = replace(manifest, provenance={**manifest.provenance, "git_commit": "0" * 40})
     folder = store.folder_of(manifest.asset, manifest.partition)
-    for path in (artifact_folder(store, manifest) / MANIFEST, folder / "recipes" / f"{manifest.recipe}.json"):
+    for path in (store.artifact_folder(manifest) / MANIFEST, folder / "recipes" / f"{manifest.recipe}.json"):
         path.write_text(forged.to_json())
-    sealed_path(store, forged, forged.seal).write_text(forged.to_json())
+    store.sealed_path(forged, forged.seal).write_text(forged.to_json())
     told = audit(
         store, find_manifest(store, CELL), verify=True, outside=lambda chain: outside_records(built.home, chain)
     )
@@ -183,12 +185,12 @@ def test_an_edited_selection_is_found_by_selecting_again(built: World) -> None:
     write_rows(table, rows, pq.read_schema(table))
     files = (FileEntry(table.name, hash_file(table), table.stat().st_size),)
     forged = replace(link.manifest, files=files, version=contents_version(files))
-    shutil.move(link.folder, artifact_folder(store, forged))
+    shutil.move(link.folder, store.artifact_folder(forged))
     folder = store.folder_of(link.manifest.asset, link.manifest.partition)
     for path in (
-        artifact_folder(store, forged) / MANIFEST,
+        store.artifact_folder(forged) / MANIFEST,
         folder / "recipes" / f"{forged.recipe}.json",
-        sealed_path(store, forged, forged.seal),
+        store.sealed_path(forged, forged.seal),
     ):
         path.write_text(forged.to_json())
     told = audit(store, find_manifest(store, f"scored_forget_set[{CELL}]"), verify=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from dagster_project.mlflow_client import experiment_of, open_client
-from dagster_project.model_registry import CHALLENGER, register, registered_name
+from dagster_project.model_registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell
 from lwf_assets.home import Home
@@ -81,9 +82,9 @@ def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple
 
 def _challenger(client: MlflowClient, uri: str, study: Study, home: Home, partition: Partition) -> ModelVersion:
     """The version of the current checkpoint; registered now if the registry is a new one."""
-    name, checkpoint = registered_name(study, _checkpoint(partition)), _current(home, _checkpoint(partition))
+    name, checkpoint = registered_name(study, _checkpoint(partition)), home.store.built("lwf_checkpoint", partition)
     found = _version(client, name, CHALLENGER)
-    if found is None or found.tags.get("lwf.data_version") != checkpoint.version:
+    if found is None or found.tags.get(VERSION_TAG) != checkpoint.version:
         with FileLock(home.root / "mlflow.lock"):
             experiment = experiment_of(client, uri, home.root, study.name)
         run = client.create_run(experiment, run_name=f"register {name}", tags={"lwf.study": study.name})
@@ -99,7 +100,7 @@ def _decide(
 ) -> Decision:
     assert study.promotion is not None
     assert partition.forgetting_task is not None
-    forget_set = _current(home, Cell("scored_forget_set", partition))
+    forget_set = home.store.built("scored_forget_set", partition)
     return decide_promotion(
         _evaluation(study, home, partition, challenger),
         None if champion is None else _evaluation(study, home, partition, champion),
@@ -110,19 +111,19 @@ def _decide(
     )
 
 
-def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVersion) -> Any:
+def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVersion) -> Path:
     """What the version's checkpoint does on the present test set; measured now if it never was."""
-    checkpoint = home.store.by_recipe("lwf_checkpoint", partition, version.tags.get("lwf.recipe", ""))
-    if checkpoint is None:
+    manifest = artifact_of(home.store, version.tags)
+    if manifest is None or not home.store.artifact_folder(manifest).is_dir():
         raise LwfError(
             f"{version.name} version {version.version}: its checkpoint is gone from {home.store.root}, so it cannot be "
             "compared"
         )
     model = Partition(learning_task=partition.learning_task, model=f"{LWF}.{partition.forgetting_task}")
-    current = home.store.current("lwf_checkpoint", partition)
     evaluated = Cell("evaluation", model)
-    if current is not None and current.version == checkpoint.version:
-        return _current(home, evaluated).path
+    checkpoint = Artifact(home.store.artifact_folder(manifest), manifest)
+    if checkpoint.version == home.store.built("lwf_checkpoint", partition).version:
+        return home.store.built("evaluation", model).path
     made = materialize(
         study, home.store, evaluated, file_hash=home.file_hashes, instead={_checkpoint(partition): checkpoint}
     )
@@ -153,7 +154,7 @@ def _write_down(
 
 
 def _record(home: Home, partition: Partition, version: ModelVersion, verdict: Mapping[str, Any]) -> None:
-    subject = version.tags["lwf.data_version"]
+    subject = version.tags[VERSION_TAG]
     home.store.save_verdict("lwf_checkpoint", partition, subject, RECORD, verdict)
 
 
@@ -166,13 +167,6 @@ def _version(client: MlflowClient, name: str, alias: str) -> ModelVersion | None
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-
-
-def _current(home: Home, cell: Cell) -> Artifact:
-    artifact = home.store.current(cell.asset, cell.partition)
-    if artifact is None:
-        raise LwfError(f"{cell} is not built; `lwf build` builds it")
-    return artifact
 
 
 def _checkpoint(partition: Partition) -> Cell:
