@@ -179,12 +179,14 @@ def ui(
     study: StudyOption = DEFAULT_STUDY,
     dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = PORT,
+    host: Annotated[str, typer.Option(help="Address to listen on. Neither UI asks who is there.")] = "127.0.0.1",
 ) -> None:
-    """The Dagster and MLflow UIs on this machine's loopback address, until Ctrl-C."""
+    """The Dagster UI with its daemon, and the MLflow UI, until Ctrl-C: on this machine's loopback address unless told
+    otherwise."""
     from dagster_project.servers import serve
 
     load_study(study)  # a mistake in it is told here and not in a server's log
-    serve(study.resolve(), Home.from_environment(), dagster_port, mlflow_port, tell=err.print)
+    serve(study.resolve(), Home.from_environment(), host, dagster_port, mlflow_port, tell=err.print)
 
 
 for command in (lineage_cli.audit, lineage_cli.trace, lineage_cli.diff, lineage_cli.keep, lineage_cli.gc):

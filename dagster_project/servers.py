@@ -1,4 +1,4 @@
-"""Starts the Dagster and MLflow UIs side by side on the loopback address and stops both together."""
+"""Starts the Dagster and MLflow UIs side by side and stops both together."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from lwf_assets.errors import LwfError
 from lwf_assets.home import HOME_VARIABLE, STUDY_VARIABLE, Home
 
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::")
+"""Addresses that stand for all of this machine's."""
 
 
-def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell: Callable[[str], None]) -> None:
-    """Run both until Ctrl-C or a termination signal, or until one of them ends.
+def serve(
+    study: Path, home: Home, host: str, dagster_port: int, mlflow_port: int, *, tell: Callable[[str], None]
+) -> None:
+    """Run both on the address `host` until Ctrl-C or a termination signal, or until one of them ends.
 
     Raises:
         LwfError: a port is taken, or a server ended by itself; its log is named.
@@ -28,13 +32,14 @@ def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell:
     from dagster_project.instance import open_instance
     from dagster_project.mlflow_address import tracking_uri
 
+    reached = LOOPBACK if host in EVERYWHERE else host
     for name, port in (("dagster", dagster_port), ("mlflow", mlflow_port)):
-        if _answers(port):
-            raise LwfError(f"--{name}-port: {port} is taken on {LOOPBACK}; give another")
+        if _answers(reached, port):
+            raise LwfError(f"--{name}-port: {port} is taken on {reached}; give another")
     open_instance(home)
     backend = tracking_uri(home)
     own_mlflow = not backend.startswith("http")
-    mlflow_address = f"http://{LOOPBACK}:{mlflow_port}" if own_mlflow else backend
+    mlflow_address = f"http://{reached}:{mlflow_port}" if own_mlflow else backend
     environment = {
         **os.environ,
         HOME_VARIABLE: str(home.root),
@@ -45,12 +50,12 @@ def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell:
         "DO_NOT_TRACK": "1",
     }
     commands = {
-        "dagster": [_program("dagster"), "dev", "-w", str(workspace_file()), "-h", LOOPBACK, "-p", str(dagster_port)],
+        "dagster": [_program("dagster"), "dev", "-w", str(workspace_file()), "-h", host, "-p", str(dagster_port)],
     }
     if own_mlflow:
         artifacts = (home.root / "mlflow-artifacts").as_uri()
         commands["mlflow"] = [
-            *(_program("mlflow"), "server", "--host", LOOPBACK, "--port", str(mlflow_port), "--workers", "1"),
+            *(_program("mlflow"), "server", "--host", host, "--port", str(mlflow_port), "--workers", "1"),
             *("--backend-store-uri", backend, "--default-artifact-root", artifacts),
         ]
     servers: dict[str, subprocess.Popen[bytes]] = {}
@@ -62,8 +67,8 @@ def serve(study: Path, home: Home, dagster_port: int, mlflow_port: int, *, tell:
                 servers[name] = subprocess.Popen(
                     command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )
-        _wait_until_up(servers, home, {"dagster": dagster_port, "mlflow": mlflow_port})
-        tell(f"Dagster  http://{LOOPBACK}:{dagster_port}")
+        _wait_until_up(servers, home, reached, {"dagster": dagster_port, "mlflow": mlflow_port})
+        tell(f"Dagster  http://{reached}:{dagster_port}")
         tell(f"MLflow   {mlflow_address}")
         tell("Ctrl-C stops both.")
         while True:
@@ -80,9 +85,9 @@ def _program(name: str) -> str:
     return shutil.which(name, path=str(Path(sys.executable).parent)) or name
 
 
-def _wait_until_up(servers: dict[str, subprocess.Popen[bytes]], home: Home, ports: dict[str, int]) -> None:
+def _wait_until_up(servers: dict[str, subprocess.Popen[bytes]], home: Home, host: str, ports: dict[str, int]) -> None:
     deadline = time.monotonic() + 120
-    while not all(_answers(ports[name]) for name in servers):
+    while not all(_answers(host, ports[name]) for name in servers):
         _raise_if_ended(servers, home)
         if time.monotonic() > deadline:
             raise LwfError(
@@ -109,7 +114,7 @@ def _stop(servers: dict[str, subprocess.Popen[bytes]]) -> None:
             server.wait()
 
 
-def _answers(port: int) -> bool:
+def _answers(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
-        return probe.connect_ex((LOOPBACK, port)) == 0
+        return probe.connect_ex((host, port)) == 0

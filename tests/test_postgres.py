@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from postgres import postgres_server
 from world import World, new_world
 
 from dagster_project.instance import existing_instance, open_instance
@@ -23,45 +22,11 @@ from lwf_assets.lineage.find import find_manifest
 
 pytestmark = pytest.mark.slow
 
-USER = "postgres"
-
-
-def programs() -> Path:
-    """Where PostgreSQL's own programs are: Debian keeps them out of the path."""
-    found = shutil.which("initdb")
-    places = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    return places[-1]
-
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of its own on the loopback address, with two databases; gives its address without a database."""
-    folder = tmp_path_factory.mktemp("postgres")
-    # It does not run as root.
-    as_user = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
-    if as_user:
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
-        shutil.chown(folder, USER)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = folder / "data"
-
-    def run(*words: str) -> None:
-        subprocess.run([*as_user, *words], check=True, capture_output=True, cwd=folder)
-
-    run(str(programs() / "initdb"), "-D", str(data), "-U", USER, "-A", "trust")
-    options = f"-p {port} -h 127.0.0.1 -k {folder}"
-    run(str(programs() / "pg_ctl"), "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
-    try:
-        for name in ("dagster", "mlflow"):
-            run(str(programs() / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", USER, name)
-        yield f"postgresql://{USER}@127.0.0.1:{port}"
-    finally:
-        run(str(programs() / "pg_ctl"), "-D", str(data), "-m", "fast", "stop")
+def postgres() -> Iterator[str]:
+    with postgres_server() as address:
+        yield address
 
 
 @pytest.fixture
