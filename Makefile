@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/lwf build --study studies/quickstart.yaml
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 fast-test: setup
 	$(BIN)/python -m pytest -m "not slow"

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -150,7 +151,6 @@ def gc(
     """List the versions that nothing needs: neither current, nor kept, nor behind a registered model. --yes removes
     them."""
     from dagster_project.registered_recipes import registered_recipes
-    from lwf_assets.free_memory import gigabytes
     from lwf_assets.lineage.garbage import remove, unneeded_versions
 
     home = Home.from_environment()
@@ -161,10 +161,10 @@ def gc(
     else:
         table = Table("artifact", "version", "size")
         for version in unneeded:
-            table.add_row(Text(version.artifact), version.version, gigabytes(version.size))
+            table.add_row(Text(version.artifact), version.version, decimal(version.size))
         if unneeded:
             out.print(table)
-        total = gigabytes(sum(version.size for version in unneeded))
+        total = decimal(sum(version.size for version in unneeded))
         err.print(f"{len(unneeded)} versions that nothing needs, {total}." + ("" if yes else " --yes removes them."))
     if yes:
         remove(home.store, unneeded)
