@@ -55,6 +55,19 @@ def test_plots_lie_beside_it_and_equal_reports_give_equal_files(reports: dict[st
         assert f"results/{path.name}" in first[0].read_text()
 
 
+def test_a_plot_of_other_models_does_not_replace_the_first(reports: dict[str, CellReport], tmp_path: Path) -> None:
+    template = tmp_path / "own.md.j2"
+    one, two = (
+        "cells['teeth|sums'].plot('arms', ['reference', 'lwf'])",
+        "cells['teeth|sums'].plot('arms', ['reference'])",
+    )
+    template.write_text(f"{{{{ {one} }}}}\n{{{{ {two} }}}}\n")
+    target, *plots = write_markdown(reports, tmp_path / "own.md", template=template, facts=FACTS)
+    assert [path.name for path in plots] == ["teeth-sums-arms.svg", "teeth-sums-arms_2.svg"]
+    assert plots[0].read_bytes() != plots[1].read_bytes()
+    assert [line.rpartition("/")[2] for line in target.read_text().splitlines()] == [f"{p.name})" for p in plots]
+
+
 def test_a_template_says_it_in_its_own_words(reports: dict[str, CellReport], tmp_path: Path) -> None:
     template = tmp_path / "own.md.j2"
     template.write_text(
