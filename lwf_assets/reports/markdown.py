@@ -115,7 +115,7 @@ class _Cell:
         return _table(head, rows)
 
     def plot(self, name: str, models: Sequence[str] = ("reference", "lwf")) -> str:
-        """One of the plots, as a Markdown image; it is written beside the file, numbered from the second of a name on."""
+        """One of the plots, as a Markdown image; written beside the file, and numbered from the second of a name on."""
         folder, stem = self._target.with_suffix(""), f"{self._name.replace('|', '-')}-{name}"
         before = sum(path.stem.rpartition("_")[0] == stem or path.stem == stem for path in self._written)
         path = folder / (f"{stem}_{before + 1}.svg" if before else f"{stem}.svg")
