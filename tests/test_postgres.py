@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,15 +50,6 @@ def test_a_study_is_built_and_its_runs_are_in_postgres(world: World, monkeypatch
     assert open_instance(world.home).get_runs_count() > 0
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
     assert existing_instance(world.home) is None
-
-
-def test_the_command_line_uses_it_too(world: World) -> None:
-    environment = {**os.environ, "LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file), "OMP_NUM_THREADS": "1"}
-    command = [str(Path(sys.executable).parent / "lwf"), "build", "--cell", "teeth|sums"]
-    built = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    assert "verdict" in built.stdout.lower() or "teeth" in built.stdout
-    assert not (world.home.root / "dagster" / "history").exists()
 
 
 def test_an_instance_does_not_change_its_database_without_a_word(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

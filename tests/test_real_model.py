@@ -43,9 +43,11 @@ class RealWorld(World):
 
 @pytest.fixture(autouse=True)
 def _all_cores() -> Iterator[None]:
-    """The other tests run on one thread."""
+    """The other tests run on one thread. Of several processes of tests each has its share: threads that wait for a core
+    slow down all of them."""
     before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
     yield
     torch.set_num_threads(before)
 
