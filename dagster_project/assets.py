@@ -122,12 +122,12 @@ _SHOWN = {
 }
 
 
-def build_assets(study: Study) -> list[dg.AssetsDefinition]:
-    """Every asset of the study."""
-    return [_build_asset(study, spec) for spec in specs_of(study)]
+def build_assets(study: Study, *, pooled: bool = True) -> list[dg.AssetsDefinition]:
+    """Every asset of the study; `pooled` says whether those that compute with a model take turns."""
+    return [_build_asset(study, spec, pooled=pooled) for spec in specs_of(study)]
 
 
-def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
+def _build_asset(study: Study, spec: AssetSpec, *, pooled: bool) -> dg.AssetsDefinition:
     shown = _SHOWN[spec.name]
 
     @dg.asset(
@@ -139,7 +139,7 @@ def _build_asset(study: Study, spec: AssetSpec) -> dg.AssetsDefinition:
         owners=OWNERS,
         description=shown.description,
         code_version=asset_code_version(study, spec),
-        pool=DEVICE_POOL if spec.name in WITH_MODEL else None,
+        pool=DEVICE_POOL if pooled and spec.name in WITH_MODEL else None,
     )
     def materialize_cell(
         context: dg.AssetExecutionContext, home: LwfHome, tracking: MlflowTracking

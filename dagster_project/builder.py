@@ -88,7 +88,8 @@ def build(
             model was not promoted.
     """
     instance = open_instance(home)
-    definitions = build_definitions(study, home)
+    # One step at a time anyway; and the place in the pool of a run that was killed would be waited for for ever.
+    definitions = build_definitions(study, home, pooled=False)
     forced = set(force)
     ran: list[Cell] = []
     not_promoted: list[str] = []

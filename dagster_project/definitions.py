@@ -31,8 +31,14 @@ def study_path() -> Path:
     return Path(os.environ.get(STUDY_VARIABLE) or DEFAULT_STUDY)
 
 
-def build_definitions(study: Study, home: Home) -> dg.Definitions:
+def build_definitions(study: Study, home: Home, *, pooled: bool = True) -> dg.Definitions:
     """Everything Dagster needs to know of `study`, built in `home`.
+
+    Args:
+        study: what is wanted.
+        home: where it is built.
+        pooled: whether steps that compute with a model take turns, by a pool of the instance. Only a daemon takes the
+            place of a run whose process died from it.
 
     Raises:
         LwfError: the study's cron expression is none.
@@ -50,7 +56,7 @@ def build_definitions(study: Study, home: Home) -> dg.Definitions:
     ]
     request, schedules, sensors = build_automation(study, jobs)
     return dg.Definitions(
-        assets=build_assets(study),
+        assets=build_assets(study, pooled=pooled),
         asset_checks=[*build_checks(study), *build_freshness_checks(study)],
         jobs=[*jobs, request],
         schedules=schedules,
