@@ -115,6 +115,8 @@ def _stop(servers: dict[str, subprocess.Popen[bytes]]) -> None:
 
 
 def _answers(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((host, port)) == 0
+    try:
+        socket.create_connection((host, port), timeout=0.5).close()
+    except OSError:
+        return False
+    return True

@@ -17,10 +17,8 @@ def judge(study: Study, store: Store, cell: Cell, check: Check) -> Verdict:
     Raises:
         LwfError: the cell, or one that it is checked with, is not built.
     """
-    artifact, beside = (
-        store.built(cell.asset, cell.partition),
-        {c.asset: store.built(c.asset, c.partition) for c in checked_with(study, cell)},
-    )
+    artifact = store.built(cell.asset, cell.partition)
+    beside = {other.asset: store.built(other.asset, other.partition) for other in checked_with(study, cell)}
     verdict = check.look(artifact.path, {asset: other.path for asset, other in beside.items()})
     subject = _subject(artifact.version, [other.version for other in beside.values()])
     store.save_verdict(cell.asset, cell.partition, subject, check.name, asdict(verdict))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from servers_at_work import LOOPBACK, free_port
 
 USER = "postgres"
 
@@ -33,21 +33,19 @@ def postgres_server() -> Iterator[str]:
     as_user = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
     if as_user:
         shutil.chown(folder, USER)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     data = folder / "data"
 
     def run(*words: str) -> None:
         subprocess.run([*as_user, *words], check=True, capture_output=True, cwd=folder)
 
     run(str(programs() / "initdb"), "-D", str(data), "-U", USER, "-A", "trust")
-    options = f"-p {port} -h 127.0.0.1 -k {folder}"
+    options = f"-p {port} -h {LOOPBACK} -k {folder}"
     run(str(programs() / "pg_ctl"), "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
     try:
         for name in ("dagster", "mlflow"):
-            run(str(programs() / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", USER, name)
-        yield f"postgresql://{USER}@127.0.0.1:{port}"
+            run(str(programs() / "createdb"), "-h", LOOPBACK, "-p", str(port), "-U", USER, name)
+        yield f"postgresql://{USER}@{LOOPBACK}:{port}"
     finally:
         run(str(programs() / "pg_ctl"), "-D", str(data), "-m", "fast", "stop")
         shutil.rmtree(folder)

@@ -9,26 +9,18 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from servers_at_work import LOOPBACK, free_port, lwf_ui
 from world import World, copied
 
 pytestmark = pytest.mark.slow
 
 PATIENCE = 90_000
 """Milliseconds that a page, or a run, may take."""
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -40,35 +32,13 @@ def world(built_once: World, tmp_path: Path) -> World:
 def dagster(world: World) -> Iterator[str]:
     """`lwf ui` for real; gives Dagster's address. MLflow is where links expect it, unless that is taken."""
     with socket.socket() as probe:
-        taken = probe.connect_ex(("127.0.0.1", 5000)) == 0
+        taken = probe.connect_ex((LOOPBACK, 5000)) == 0
     if taken:
         pytest.skip("port 5000 is taken")
     port = free_port()
-    command = [str(Path(sys.executable).parent / "lwf"), "ui", "--dagster-port", str(port)]
-    environment = {
-        **os.environ,
-        "LWF_HOME": str(world.home.root),
-        "LWF_STUDY": str(world.file),
-        "LWF_SENSOR_SECONDS": "2",
-        "OMP_NUM_THREADS": "1",
-    }
-    with (world.folder / "ui.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.PIPE, start_new_session=True)
-    assert process.stderr is not None
-    try:
-        told = b""
-        while b"Ctrl-C" not in told:
-            line = process.stderr.readline()
-            assert line, told.decode()
-            told += line
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    environment = {"LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file)}
+    with lwf_ui(["--dagster-port", str(port)], environment, signal.SIGINT):
+        yield f"http://{LOOPBACK}:{port}"
 
 
 @pytest.fixture

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +17,7 @@ import pytest
 from dagster_graphql import DagsterGraphQLClient
 from mlflow import MlflowClient
 from postgres import postgres_server
+from servers_at_work import LOOPBACK, free_port, lwf_ui
 from world import World, copied
 
 from dagster_project.automation import BUILD_TAG, CELL_TAG
@@ -29,23 +26,15 @@ from dagster_project.instance import open_instance
 pytestmark = pytest.mark.slow
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass
 class Service:
     """The running service."""
 
-    process: subprocess.Popen[bytes]
+    process: int
     dagster_port: int
     mlflow_port: int
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind((LOOPBACK, 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def variables() -> dict[str, str]:
@@ -84,21 +73,11 @@ def world(built_once: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def service(world: World) -> Iterator[Service]:
     ports = {"3000": free_port(), "5000": free_port()}
-    program, *words = command()
-    here = [str(Path(sys.executable).parent / Path(program).name), *(str(ports.get(word, word)) for word in words)]
-    environment = {**os.environ, "LWF_SENSOR_SECONDS": "2", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(here, env=environment, stderr=subprocess.PIPE, start_new_session=True)
-    assert process.stderr is not None
-    try:
-        told = b""
-        while b"Ctrl-C" not in told:
-            line = process.stderr.readline()
-            assert line, told.decode()
-            told += line
+    program, name, *words = command()
+    assert (Path(program).name, name) == ("lwf", "ui")
+    here = [str(ports.get(word, word)) for word in words]
+    with lwf_ui(here, {}, signal.SIGTERM) as process:  # as systemd stops it
         yield Service(process, ports["3000"], ports["5000"])
-    finally:
-        process.send_signal(signal.SIGTERM)  # as systemd does
-        assert process.wait(timeout=60) == 0
 
 
 def test_the_service_builds_what_it_is_asked_to_and_keeps_everything_in_postgres(
@@ -124,7 +103,7 @@ def test_the_service_builds_what_it_is_asked_to_and_keeps_everything_in_postgres
     assert not (world.home.root / "mlflow.db").exists()
     assert not (world.home.root / "dagster" / "history").exists()
 
-    processes = [psutil.Process(service.process.pid), *psutil.Process(service.process.pid).children(recursive=True)]
+    processes = [psutil.Process(service.process), *psutil.Process(service.process).children(recursive=True)]
     listening = {c.laddr for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
     assert {service.dagster_port, service.mlflow_port} <= {address.port for address in listening}
     assert {address.ip for address in listening} <= {LOOPBACK, "::1"}

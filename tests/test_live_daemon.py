@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from servers_at_work import PROGRAMS
 from world import World, copied
 
 from dagster_project.automation import ASKED_BY_TAG, BUILD_TAG, CELL_TAG, REQUEST_JOB
@@ -27,8 +27,6 @@ from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.find import find_manifest
 
 pytestmark = pytest.mark.slow
-
-PROGRAMS = Path(sys.executable).parent
 
 
 class Daemon:

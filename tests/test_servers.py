@@ -1,0 +1,31 @@
+"""`lwf ui` before it starts anything."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from servers_at_work import free_port
+
+from dagster_project.servers import serve
+from lwf_assets.errors import LwfError
+from lwf_assets.home import DEFAULT_STUDY, Home
+
+
+@pytest.mark.parametrize(("listening", "host"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("::1", "::1")])
+@pytest.mark.parametrize("name", ["dagster", "mlflow"])
+def test_a_port_that_is_taken_is_named_and_nothing_is_started(
+    name: str, listening: str, host: str, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    with socket.socket(socket.AF_INET6 if ":" in listening else socket.AF_INET) as other:
+        try:
+            other.bind((listening, 0))
+        except OSError:
+            pytest.skip(f"{listening} is no address of this machine")
+        other.listen()
+        ports = {"dagster": free_port(), "mlflow": free_port(), name: other.getsockname()[1]}
+        with pytest.raises(LwfError, match=f"--{name}-port: {ports[name]} is taken"):
+            serve(DEFAULT_STUDY, home, host, ports["dagster"], ports["mlflow"], tell=pytest.fail)
+    assert not home.root.exists()
