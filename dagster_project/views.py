@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import partitions_of, specs_of
 from lwf_assets.partition import FORGETTING_TASK, LEARNING_TASK
+from lwf_assets.seeded_fine_tunes import SEEDS, seed_folder, seeds_of
 from lwf_assets.store import Store
 from lwf_assets.study import Study
 
@@ -23,7 +25,7 @@ def query_store(study: Study, store: Store, query: str) -> tuple[list[str], list
 
     An asset with one table is a view of the asset's name; one with several is a view of its largest table under that
     name, and one `asset__table` each. Each view begins with the columns `forgetting_task` and `learning_task`, and
-    where an asset has them `arm`, `model` or `prior`.
+    where an asset has them `arm`, `model` or `prior`, and `seed`.
 
     Raises:
         LwfError: the query is not valid; the message names the views there are.
@@ -42,19 +44,19 @@ def query_store(study: Study, store: Store, query: str) -> tuple[list[str], list
 def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store) -> list[str]:
     views = []
     for spec in specs_of(study):
-        tables: dict[str, list[tuple[Path, dict[str, str | None]]]] = {}
+        names = dict.fromkeys((FORGETTING_TASK, LEARNING_TASK, *spec.dimensions))
+        tables: dict[str, list[tuple[Path, dict[str, str | int | None]]]] = {}
         for partition in partitions_of(study, spec):
             artifact = store.current(spec.name, partition)
-            for path in sorted(artifact.path.glob("*.parquet")) if artifact else ():
+            for path, seed in _tables(artifact.path) if artifact else ():
+                place = {name: getattr(partition, name) for name in names} | seed
                 # What a table says of itself goes before what its place says: a model may be looked at by task.
                 told = set(pq.read_schema(path).names)
-                names = dict.fromkeys((FORGETTING_TASK, LEARNING_TASK, *spec.dimensions))
-                place = {name: getattr(partition, name) for name in names if name not in told}
-                tables.setdefault(path.stem, []).append((path, place))
+                tables.setdefault(path.stem, []).append((path, {k: v for k, v in place.items() if k not in told}))
         for name, places in tables.items():
             union = " UNION ALL BY NAME ".join(
-                f"SELECT {''.join(f'{_text(value)} AS {key}, ' for key, value in place.items())}* "
-                f"FROM read_parquet({_text(str(path))})"
+                f"SELECT {''.join(f'{_literal(value)} AS {key}, ' for key, value in place.items())}* "
+                f"FROM read_parquet({_literal(str(path))})"
                 for path, place in places
             )
             own_name = name == spec.name or len(tables) == 1 or MAIN_TABLE.get(spec.name) == name
@@ -65,5 +67,14 @@ def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store)
     return sorted(views)
 
 
-def _text(value: str | None) -> str:
-    return "NULL" if value is None else "'" + value.replace("'", "''") + "'"
+def _tables(artifact: Path) -> Iterator[tuple[Path, dict[str, int]]]:
+    """The tables of an artifact, then those of each of its seeds, with the seed."""
+    yield from ((path, {}) for path in sorted(artifact.glob("*.parquet")))
+    for seed in seeds_of(artifact) if (artifact / SEEDS).is_file() else ():
+        yield from ((path, {"seed": seed}) for path in sorted(seed_folder(artifact, seed).glob("*.parquet")))
+
+
+def _literal(value: str | int | None) -> str:
+    if value is None or isinstance(value, int):
+        return "NULL" if value is None else str(value)
+    return "'" + value.replace("'", "''") + "'"

@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 from world import World
 
+from lwf_assets.forgetting_fine_tune import read_ledger
+from lwf_assets.partition import Partition
+from lwf_assets.tables import read_rows
+
 
 def lwf(world: World, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file), "COLUMNS": "200"}
@@ -103,6 +107,28 @@ def test_an_assets_view_shows_its_main_table(built: World) -> None:
     """
     expected = {"items": 24, "all_items": 24, "effects": True, "train": 24}
     assert json_of(lwf(built, "sql", query, "--json")) == [expected]
+
+
+def test_what_was_unlearned_when_can_be_asked_for_by_seed_with_its_text(built: World) -> None:
+    query = """
+        SELECT forgetting_task, seed, step, sample_id, nll_before, response
+        FROM lwf_checkpoint__unlearning_ledger AS ledger
+        JOIN scored_forget_set AS forgotten USING (forgetting_task, learning_task)
+        WHERE forgotten.id = ledger.sample_id AND forgotten.selected ORDER BY ALL
+    """
+    asked = json_of(lwf(built, "sql", query, "--json"))
+    assert {row["seed"] for row in asked} == set(built.study.seeds)
+    expected = []
+    for task in ("minds", "teeth"):
+        cell = Partition(forgetting_task=task, learning_task="sums")
+        checkpoint, scored = (
+            built.home.store.built(name, cell).path for name in ("lwf_checkpoint", "scored_forget_set")
+        )
+        text = {row["id"]: row["response"] for row in read_rows(scored / "scored_forget_set.parquet")}
+        for row in read_ledger(checkpoint, built.study.seeds):
+            sample = row["sample_id"]
+            expected.append((task, row["seed"], row["step"], sample, row["nll_before"], text[sample]))
+    assert [tuple(row.values()) for row in asked] == sorted(expected)
 
 
 def test_the_view_of_evaluations_tells_models_and_their_own_columns_apart(built: World) -> None:
