@@ -210,7 +210,7 @@ def _evaluation(study: Study, partition: Partition, known: Known, facts: ModelFa
         for corpus in corpora:
             examples, new_tokens = settings.response_examples, study.generation.max_new_tokens
             work += generation(facts, examples, corpus.prompt, new_tokens, settings.batch_size)
-            work += 2 * forward(facts, corpus, corpus.rows or 0)  # the NLL, and what is known by heart
+            work += forward(facts, corpus, corpus.rows or 0)
         for other in (task for tasks in utility_tasks(study).values() for task in tasks.values()):
             amount = other_test_amount(other)
             work += _answers(study, facts, other, amount) + forward(facts, amount, amount.rows or 0)
@@ -236,7 +236,7 @@ def _forgetting_probe(study: Study, partition: Partition, known: Known, facts: M
     model, settings = find(study, partition), study.probe
     assert settings is not None
     corpora = [corpus_amount(study, name, known) for name in _forgotten_by(study, model)]
-    looks = 2 * (len(settings.quantization) + len(settings.prompt_forms)) + settings.relearning_steps + 1
+    looks = len(settings.quantization) + len(settings.prompt_forms) + settings.relearning_steps + 1
     work: float | None = 0.0
     for corpus in corpora:
         if corpus.rows is None or work is None:

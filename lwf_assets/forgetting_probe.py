@@ -106,14 +106,10 @@ def _probe(
 
 
 def _look(work: Work, model: PreTrainedModel, samples: Sequence[Sample]) -> dict[str, float | None]:
-    from lwf_assets.engine.loss import negative_log_likelihoods
-    from lwf_assets.engine.relearning import exact_memorisation
+    from lwf_assets.engine.memorisation import memorisation
 
-    budget = work.study.model.token_budget
-    return {
-        "nll": mean(negative_log_likelihoods(model, samples, token_budget=budget)),
-        "memorised": mean(exact_memorisation(model, samples, token_budget=budget)),
-    }
+    known = memorisation(model, samples, token_budget=work.study.model.token_budget)
+    return {"nll": mean(one.nll for one in known), "memorised": mean(one.memorised for one in known)}
 
 
 def _asked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -101,21 +101,16 @@ class Measurement:
 
     def own_samples(self, model: PreTrainedModel) -> Rows:
         """What the base model said: how likely it still is, and how much of it is still known by heart."""
-        from lwf_assets.engine.loss import negative_log_likelihoods
-        from lwf_assets.engine.relearning import exact_memorisation
+        from lwf_assets.engine.memorisation import memorisation
         from lwf_assets.engine.samples import Sample
 
-        budget = self.work.study.model.token_budget
-        measured: Rows = []
-        for name, rows in self.corpora.items():
-            samples = [Sample(row["prompt_ids"], row["response_ids"]) for row in rows]
-            nll = negative_log_likelihoods(model, samples, token_budget=budget)
-            memorised = exact_memorisation(model, samples, token_budget=budget)
-            measured += [
-                {"forgetting_task": name, "sample_id": row["id"], "nll": loss, "memorised": share}
-                for row, loss, share in zip(rows, nll, memorised, strict=True)
-            ]
-        return measured
+        named = [(name, row) for name, rows in self.corpora.items() for row in rows]
+        samples = [Sample(row["prompt_ids"], row["response_ids"]) for _, row in named]
+        known = memorisation(model, samples, token_budget=self.work.study.model.token_budget)
+        return [
+            {"forgetting_task": name, "sample_id": row["id"], **asdict(found)}
+            for (name, row), found in zip(named, known, strict=True)
+        ]
 
     def examples(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Rows:
         """What it says to some forgetting prompts, evenly spread over the file, which may be in order of subject."""

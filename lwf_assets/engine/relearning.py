@@ -1,4 +1,4 @@
-"""What is left of forgotten samples: how fast they are learned again, and how much is still known by heart."""
+"""What is left of forgotten samples: how fast they are learned again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 
 from lwf_assets.engine.left_as_found import in_evaluation_mode
 from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
-from lwf_assets.engine.response_logits import response_logits
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, batches_by_length, collate
+from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, collate
 from lwf_assets.engine.seeded_batches import seeded_batch
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def relearning_curve(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise ValueError("the model cannot learn: none of its parameters is trainable")
-    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=0.0, fused=True)
 
     def mean_nll() -> float:
         return sum(negative_log_likelihoods(model, samples, token_budget=token_budget)) / len(samples)
@@ -63,23 +62,3 @@ def relearning_curve(
             curve.append(mean_nll())
     optimizer.zero_grad(set_to_none=True)
     return curve
-
-
-@torch.no_grad()
-def exact_memorisation(
-    model: PreTrainedModel, samples: Sequence[Sample], *, token_budget: int = TOKEN_BUDGET
-) -> list[float]:
-    """The share of each sample's response tokens that are the likeliest after the true tokens before them.
-
-    As Tirumala et al., "Memorization Without Overfitting" (2022), define exact memorization. In the order of `samples`.
-    """
-    shares = [0.0] * len(samples)
-    with in_evaluation_mode(model):
-        for indices in batches_by_length(samples, token_budget):
-            batch = collate([samples[index] for index in indices]).to(model.device)
-            logits, tokens, counted = response_logits(model, batch)
-            hits = torch.zeros(counted.shape, dtype=torch.float64, device=tokens.device)
-            hits[counted] = (logits.argmax(dim=-1) == tokens).double()
-            for index, share in zip(indices, (hits.sum(dim=1) / counted.sum(dim=1)).tolist(), strict=True):
-                shares[index] = share
-    return shares

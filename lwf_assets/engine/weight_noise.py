@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lwf_assets.engine.weight_distance import euclidean_norm
+from lwf_assets.engine.weight_distance import euclidean_distance, euclidean_norm
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ def _scale_that_remains(parameters: Sequence[Tensor], noise: Sequence[Tensor], n
 
     def remaining(scale: float) -> float:
         pairs = zip(parameters, noise, strict=True)
-        return euclidean_norm(
-            _moved(parameter, drawn, scale).double() - parameter.double() for parameter, drawn in pairs
-        )
+        return euclidean_distance((_moved(parameter, drawn, scale) for parameter, drawn in pairs), parameters)
 
     low, high = 0.0, scale
     while remaining(high) < norm:

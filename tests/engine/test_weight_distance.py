@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny import tiny_llama
 from torch import Tensor
 
-from lwf_assets.engine.weight_distance import weight_distance
+from lwf_assets.engine.weight_distance import euclidean_distance, euclidean_norm, weight_distance
 
 
 def _numbers(first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -44,7 +44,22 @@ def test_a_scaled_model_is_relatively_as_far_as_it_was_scaled(scale: float) -> N
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1 + scale)
+    before = [parameter.clone() for parameter in (*model.parameters(), *base.parameters())]
     assert weight_distance(model, base).relative == pytest.approx(scale, rel=1e-6)
+    after = (*model.parameters(), *base.parameters())
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+
+def test_a_tensor_of_many_pieces_and_in_any_layout() -> None:
+    """Longer than what is copied to fp64 at once, with a rest; transposed; no numbers at all; and bf16."""
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(701, 563, generator=generator) for _ in range(2))
+    firsts, seconds = [one.T, one.bfloat16(), one[:0]], [other.T, other.bfloat16(), other[:0]]
+    expected = math.sqrt(
+        math.fsum((a.double() - b.double()).square().sum().item() for a, b in zip(firsts, seconds, strict=True))
+    )
+    assert euclidean_distance(firsts, seconds) == pytest.approx(expected, rel=1e-12)
+    assert euclidean_norm([one.T]) == pytest.approx(one.double().norm().item(), rel=1e-12)
 
 
 def test_a_model_is_at_no_distance_of_itself_and_small_ones_are_not_lost() -> None:

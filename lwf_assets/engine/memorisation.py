@@ -1,0 +1,56 @@
+"""How well a model knows a text: how likely it is, and how much of it would be said word for word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from lwf_assets.engine.left_as_found import in_evaluation_mode
+from lwf_assets.engine.response_logits import response_logits
+from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, batches_by_length, collate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """What a model knows of one sample's response."""
+
+    nll: float
+    """Mean negative log-likelihood per response token, in nats."""
+    memorised: float
+    """The share of response tokens that are the likeliest after the true tokens before them: exact memorization, as
+    Tirumala et al., "Memorization Without Overfitting" (2022), define it."""
+
+
+@torch.no_grad()
+def memorisation(
+    model: PreTrainedModel, samples: Sequence[Sample], *, token_budget: int = TOKEN_BUDGET
+) -> list[Memorisation]:
+    """What `model` knows of each sample, in the order of `samples`, by one forward pass.
+
+    Samples that are alike, such as those of a forgetting task and of the mixed one, are looked at once.
+    """
+    keys = [(tuple(sample.prompt_ids), tuple(sample.response_ids)) for sample in samples]
+    different = dict(zip(keys, samples, strict=True))
+    known = dict(zip(different, _of_different(model, list(different.values()), token_budget), strict=True))
+    return [known[key] for key in keys]
+
+
+def _of_different(model: PreTrainedModel, samples: Sequence[Sample], token_budget: int) -> list[Memorisation]:
+    found: dict[int, Memorisation] = {}
+    with in_evaluation_mode(model):
+        for indices in batches_by_length(samples, token_budget):
+            batch = collate([samples[index] for index in indices]).to(model.device)
+            logits, tokens, counted = response_logits(model, batch)
+            figures = torch.zeros((2, *counted.shape), dtype=torch.float64, device=tokens.device)
+            figures[0, counted] = functional.cross_entropy(logits, tokens, reduction="none").double()
+            figures[1, counted] = (logits.argmax(dim=-1) == tokens).double()
+            means = (figures.sum(dim=2) / counted.sum(dim=1)).T.tolist()
+            found |= {index: Memorisation(*mean) for index, mean in zip(indices, means, strict=True)}
+    return [found[index] for index in range(len(samples))]
