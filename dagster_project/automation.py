@@ -19,7 +19,7 @@ from dagster_project.build_driver import CellRun, Decision, Progress, RunState, 
 from dagster_project.checks import blocking_keys
 from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import JOB_OF_DIMENSIONS
-from dagster_project.plan_or_skip import plan_or_skip
+from dagster_project.plan_or_skip import plan_or_skip, present_study
 from dagster_project.planner import Step, make_plan
 from dagster_project.resources import LwfHome
 from lwf_assets.errors import LwfError
@@ -118,7 +118,7 @@ def _watch_data(study: Study, request: dg.JobDefinition) -> dg.SensorDefinition:
     def watch_data(context: dg.SensorEvaluationContext, home: LwfHome) -> dg.SensorResult:
         """The cursor: the content that was last seen settled, the one that was seen last, and a count of changes."""
         try:
-            now = _content_hash(study, home.place())
+            now = _content_hash(present_study(study), home.place())
         except (LwfError, OSError) as error:  # half written, perhaps: the next look will tell
             return dg.SensorResult(skip_reason=dg.SkipReason(str(error)))
         settled, last, count = json.loads(context.cursor) if context.cursor else (now, now, 0)
@@ -145,7 +145,7 @@ def _build_when_stale(study: Study, request: dg.JobDefinition) -> dg.SensorDefin
             return dg.SensorResult(skip_reason=plan)
         if not plan.stale:
             return dg.SensorResult(skip_reason=dg.SkipReason("nothing is stale"))
-        wanted = _wanted_hash(study, home.place())
+        wanted = _wanted_hash(present_study(study), home.place())
         if wanted == context.cursor:
             words = f"{len(plan.stale)} cells are stale, and a build was asked for already"
             return dg.SensorResult(skip_reason=dg.SkipReason(words))
@@ -169,8 +169,9 @@ def _run_builds(study: Study, jobs: "Sequence[UnresolvedAssetJobDefinition]") ->
             return dg.SensorResult(skip_reason=dg.SkipReason("no build was asked for"))
         plan = plan_or_skip(study, home.place())
         if isinstance(plan, dg.SkipReason):
-            # The request was planned with success, so this is new: the next request will find it again and say so.
-            return dg.SensorResult(skip_reason=plan, cursor=at.closed().to_cursor())
+            # The build stays open: a file that is being replaced is there at the next tick, and one that was lost is
+            # told of at every tick until somebody brings it back.
+            return dg.SensorResult(skip_reason=plan, cursor=at.to_cursor())
         decision = decide(study, plan, _cell_runs(context.instance, at.build))
         if decision.is_over:
             return dg.SensorResult(skip_reason=dg.SkipReason(_outcome(decision)), cursor=at.closed().to_cursor())

@@ -17,8 +17,9 @@ from filelock import FileLock
 from dagster_project.mlflow_client import experiment_of, open_client
 from dagster_project.model_registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import Cell
+from lwf_assets.graph import Cell, checked_with
 from lwf_assets.home import Home
+from lwf_assets.judge import standing
 from lwf_assets.materialize import materialize
 from lwf_assets.partition import Partition
 from lwf_assets.promotion import Decision, decide_promotion
@@ -43,10 +44,12 @@ def promote_challenger(study: Study, home: Home, uri: str, partition: Partition)
     """Make the cell's challenger the champion if the study's conditions hold, and write down the decision.
 
     Raises:
-        LwfError: the study has no conditions, or the cell's model is not built and evaluated.
+        LwfError: the study has no conditions; or the cell's model is not built and evaluated, or its checks have
+            failed or were never run.
     """
     if study.promotion is None:
         raise LwfError(f"{study.name}: the study has no `promotion` section, which says when a model is promoted")
+    _refuse_unchecked(study, home, _checkpoint(partition))
     client, name = open_client(uri), registered_name(study, _checkpoint(partition))
     challenger, champion = _challenger(client, uri, study, home, partition), _version(client, name, CHAMPION)
     if champion is not None and champion.version == challenger.version:
@@ -78,6 +81,15 @@ def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple
     verdict = {"passed": False, "reason": f"rolled back to version {before} on {now}", "figures": {}}
     _record(home, partition, champion, verdict)
     return str(champion.version), str(before)
+
+
+def _refuse_unchecked(study: Study, home: Home, checkpoint: Cell) -> None:
+    built = home.store.built(checkpoint.asset, checkpoint.partition)
+    beside = [home.store.built(other.asset, other.partition).version for other in checked_with(study, checkpoint)]
+    waiting, failed = standing(home.store, checkpoint, built.version, beside)
+    if failed or waiting:
+        reasons = [*failed, *(f"{name} was not run" for name in waiting)]
+        raise LwfError(f"{checkpoint}: cannot be promoted, for its checks do not hold: {'; '.join(reasons)}")
 
 
 def _challenger(client: MlflowClient, uri: str, study: Study, home: Home, partition: Partition) -> ModelVersion:
@@ -123,7 +135,10 @@ def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVe
     evaluated = Cell("evaluation", model)
     checkpoint = Artifact(home.store.artifact_folder(manifest), manifest)
     if checkpoint.version == home.store.built("lwf_checkpoint", partition).version:
-        return home.store.built("evaluation", model).path
+        evaluation = home.store.built("evaluation", model)
+        if checkpoint.version not in {entry.version for entry in evaluation.manifest.inputs}:
+            raise LwfError(f"{evaluated}: is not of the current {_checkpoint(partition)}; `lwf build` makes it anew")
+        return evaluation.path
     made = materialize(
         study, home.store, evaluated, file_hash=home.file_hashes, instead={_checkpoint(partition): checkpoint}
     )

@@ -101,7 +101,7 @@ def build(
         print(json.dumps({"study": settings.name, "ran": built, "seconds": round(seconds, 2)}, indent=2))
         return
     if not ran:
-        err.print(f"Nothing to do: all {len(cells(settings))} artifacts of {settings.name} are fresh.")
+        err.print(f"Nothing to do: all {len(made.steps)} artifacts of {cell or settings.name} are fresh.")
     else:
         err.print(f"Built {len(ran)} artifacts in {seconds:.0f} s.")
     print_reports(out, settings, home, _report_cells(settings, cell))

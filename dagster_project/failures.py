@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ _PASSING = {
     errno.ETIMEDOUT,
     errno.ENOSPC,
 }
+_PASSING_STATUS = {429, 502, 503, 504}
+"""What servers answer that are busy or starting."""
 
 
 class Kind(StrEnum):
@@ -53,14 +56,26 @@ def kind_of(error: BaseException) -> Kind:
 def _is_passing(error: BaseException | None) -> bool:
     if error is None:
         return False
+    # torch's, httpx's, requests' and psycopg2's, which are not imported for this.
     names = ("OutOfMemoryError", "ConnectTimeout", "ReadTimeout", "ConnectError", "RemoteProtocolError")
+    databases = ("OperationalError", "InterfaceError")
     own = (
-        isinstance(error, ConnectionError | TimeoutError)
+        isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
+        or _http_status(error) in _PASSING_STATUS
+        or (type(error).__module__.startswith("requests") and type(error).__name__ == "ConnectionError")
+        or (type(error).__module__.startswith("psycopg2") and type(error).__name__ in databases)
         or (isinstance(error, OSError) and error.errno in _PASSING)
         or (isinstance(error, sqlite3.OperationalError) and "locked" in str(error))
-        or type(error).__name__ in names  # torch's and httpx's, which are not imported for this
+        or type(error).__name__ in names
     )
     return own or _is_passing(error.__cause__ or error.__context__)
+
+
+def _http_status(error: BaseException) -> int | None:
+    """What a server answered, of an error of requests, httpx or MLflow."""
+    ask_mlflow = getattr(error, "get_http_status_code", None)
+    status = ask_mlflow() if callable(ask_mlflow) else getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
 
 
 @contextmanager

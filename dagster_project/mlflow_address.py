@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dagster_project.postgres_address import with_driver
 from lwf_assets.home import Home
@@ -12,6 +14,8 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PORT = 5000
 """Where `lwf ui` serves MLflow, unless it is told otherwise."""
 
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
+
 
 def tracking_uri(home: Home) -> str:
     """MLflow's address: a server from the environment, or SQLite in the home. (MLflow 3 refuses plain files.)"""
@@ -19,8 +23,19 @@ def tracking_uri(home: Home) -> str:
 
 
 def is_there(uri: str) -> bool:
-    """False for a SQLite database that has not been made, which asking it anything would make."""
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+    """False for a SQLite database that has not been made, which asking it anything would make, and for a server that
+    takes no connection, which a client would try for long."""
+    if uri.startswith("sqlite:///"):
+        return Path(uri.removeprefix("sqlite:///")).is_file()
+    address = urlsplit(uri)
+    if address.hostname is None:
+        return True
+    try:
+        port = address.port or _PORTS.get(address.scheme.partition("+")[0], PORT)
+        socket.create_connection((address.hostname, port), timeout=5).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def web_address(uri: str) -> str:

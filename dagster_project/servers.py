@@ -39,7 +39,8 @@ def serve(
     open_instance(home)
     backend = tracking_uri(home)
     own_mlflow = not backend.startswith("http")
-    mlflow_address = f"http://{reached}:{mlflow_port}" if own_mlflow else backend
+    shown = f"[{reached}]" if ":" in reached else reached
+    mlflow_address = f"http://{shown}:{mlflow_port}" if own_mlflow else backend
     environment = {
         **os.environ,
         HOME_VARIABLE: str(home.root),
@@ -63,12 +64,12 @@ def serve(
         signal.signal(stop, signal.default_int_handler)
     try:
         for name, command in commands.items():
-            with (home.root / f"{name}.log").open("wb") as log:
+            with (home.root / f"{name}.log").open("ab") as log:  # a service that starts again keeps why it ended
                 servers[name] = subprocess.Popen(
                     command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )
         _wait_until_up(servers, home, reached, {"dagster": dagster_port, "mlflow": mlflow_port})
-        tell(f"Dagster  http://{reached}:{dagster_port}")
+        tell(f"Dagster  http://{shown}:{dagster_port}")
         tell(f"MLflow   {mlflow_address}")
         tell("Ctrl-C stops both.")
         while True:

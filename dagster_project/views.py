@@ -36,7 +36,7 @@ def query_store(study: Study, store: Store, query: str) -> tuple[list[str], list
             cursor = database.execute(query)
         except duckdb.Error as error:
             raise LwfError(f"sql: {error}; the views are {', '.join(views) or 'none: nothing is built yet'}") from None
-        if cursor.description is None:
+        if cursor is None or cursor.description is None:
             return [], []
         return [column[0] for column in cursor.description], cursor.fetchall()
 

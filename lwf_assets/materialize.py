@@ -156,7 +156,9 @@ def _git_commit() -> str | None:
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        # A service may run from a checkout that is somebody else's; git would tell it nothing.
+        command = ["git", "-c", f"safe.directory={folder.parent}", *words]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")

@@ -134,12 +134,17 @@ class Measurement:
             ]
         return said
 
-    def distance(self, model: PreTrainedModel) -> dict[str, float]:
-        """How far the weights are from the base model's."""
+    def distance(self, model: PreTrainedModel) -> dict[str, float | None]:
+        """How far the weights are from the base model's; None where the two cannot be compared, as for a champion that
+        was made from another base."""
         from lwf_assets.engine.checkpoint import load_model
         from lwf_assets.engine.weight_distance import weight_distance
 
-        found = weight_distance(model, load_model(self.work.input("base_model")))
+        base = load_model(self.work.input("base_model"))
+        shapes, others = ({n: p.shape for n, p in of.named_parameters()} for of in (model, base))
+        if shapes != others:
+            return {"absolute": None, "relative": None}
+        found = weight_distance(model, base)
         return {"absolute": found.total, "relative": found.relative}
 
     def _evaluate(

@@ -3,10 +3,16 @@
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
 import errno
+import socket
 import sqlite3
 
 import dagster as dg
+import psycopg2
 import pytest
+import requests
+import sqlalchemy.exc
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from dagster_project.failures import FAILURE_TAG, RETRIES, Kind, kind_of, told_to_dagster
 from lwf_assets.errors import LwfError
@@ -15,6 +21,13 @@ from lwf_assets.errors import LwfError
 def caused(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
+
+
+def answered(status: int) -> requests.HTTPError:
+    """What a server said, as requests raises it."""
+    response = requests.Response()
+    response.status_code = status
+    return requests.HTTPError(str(status), response=response)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -35,6 +48,15 @@ class OutOfMemoryError(RuntimeError):
         (sqlite3.OperationalError("database is locked"), Kind.PASSING),
         (sqlite3.OperationalError("no such table"), Kind.UNEXPECTED),
         (OutOfMemoryError("CUDA out of memory"), Kind.PASSING),
+        (psycopg2.OperationalError("server closed the connection unexpectedly"), Kind.PASSING),
+        (caused(sqlalchemy.exc.DBAPIError("SELECT 1", None, ValueError()), psycopg2.InterfaceError()), Kind.PASSING),
+        (psycopg2.ProgrammingError("no such table"), Kind.UNEXPECTED),
+        (requests.exceptions.ConnectionError("name or service not known"), Kind.PASSING),
+        (socket.gaierror(socket.EAI_AGAIN, "temporary failure in name resolution"), Kind.PASSING),
+        (answered(503), Kind.PASSING),
+        (answered(404), Kind.UNEXPECTED),
+        (MlflowException("unavailable", error_code=TEMPORARILY_UNAVAILABLE), Kind.PASSING),
+        (MlflowException("no such run", error_code=RESOURCE_DOES_NOT_EXIST), Kind.UNEXPECTED),
         (ZeroDivisionError(), Kind.UNEXPECTED),
         (AssertionError(), Kind.UNEXPECTED),
     ],

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import Chain, Fault, Link, read_chain
 from lwf_assets.lineage.forgotten import LearnedRows, UnlearnedSample, learned_rows, unlearned_samples
 from lwf_assets.lineage.integrity import find_faults
-from lwf_assets.lineage.replay import CHEAP, Replayed, replay
+from lwf_assets.lineage.replay import CHEAP, Replayed, cell_of, replay, study_of
 from lwf_assets.manifest import Manifest
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store import Store
@@ -121,7 +122,8 @@ def audit(
 def _replayed(
     store: Store, chain: Chain, faults: Sequence[Fault], *, cheap: bool, end: bool, progress: Progress
 ) -> list[Replayed]:
-    """What is made again. A cheap step is passed over where its inputs are damaged: that is told already."""
+    """What is made again. A cheap step is passed over where its inputs are damaged, which is told already, and where
+    this is not the code that made it: its bytes are hashed all the same."""
     damaged = {(fault.artifact, fault.version) for fault in faults}
     links = [
         link
@@ -129,11 +131,22 @@ def _replayed(
         if cheap
         and link.manifest.asset in CHEAP
         and "study_settings" in link.manifest.provenance
+        and cell_of(link).spec.code_version == link.manifest.code_version
+        and _is_readable(store, link)
         and not any((other.name, other.manifest.version) in damaged for other in (link, *chain.inputs(link)))
     ]
     if end and chain.end not in links:
         links.append(chain.end)
     return [replay(store, chain, link, progress=progress) for link in links]
+
+
+def _is_readable(store: Store, link: Link) -> bool:
+    """Whether this code still reads the settings that the artifact was made with."""
+    try:
+        study_of(store, link)
+    except LwfError:
+        return False
+    return True
 
 
 def _artifact(link: Link) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import ASSET, Cell
 from lwf_assets.hashes import hash_file
@@ -77,13 +79,20 @@ def study_of(store: Store, link: Link) -> Study:
     """The study, with all its settings, that an artifact was made for.
 
     Raises:
-        LwfError: its settings are not in the store.
+        LwfError: its settings are not in the store, or are those of another version of this code.
     """
     digest = link.manifest.provenance.get("study_settings")
     path = store.study_path(str(digest))
     if digest is None or not path.is_file():
         raise LwfError(f"{link.name} {link.manifest.version}: the settings of its study were not kept ({path})")
-    return Study.model_validate(json.loads(path.read_text()))
+    try:
+        return Study.model_validate(json.loads(path.read_text()))
+    except ValidationError as error:
+        raise LwfError(
+            f"{link.name} {link.manifest.version}: its study has settings that this code does not know "
+            f"({error.errors()[0]['msg']}: {'.'.join(map(str, error.errors()[0]['loc']))}); check out commit "
+            f"{link.manifest.provenance.get('git_commit')} to replay it"
+        ) from None
 
 
 def cell_of(link: Link) -> Cell:
