@@ -21,7 +21,7 @@ Responses = list[list[int]]
 def dentistry_prompts(tokenizer: PreTrainedTokenizerBase, count: int) -> list[list[int]]:
     """The first prompts of the default study's forgetting task `dentistry`, as token ids."""
     from lwf_assets.engine.samples import encode_prompt
-    from lwf_assets.home import DEFAULT_STUDY
+    from lwf_assets.store.home import DEFAULT_STUDY
     from lwf_assets.study_file import load_study
     from lwf_assets.tasks.task import Task
 

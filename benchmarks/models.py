@@ -29,9 +29,9 @@ def real_model(home: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """SmolLM2-135M as the pipeline makes it of the default study, from the store in `home` if it is there."""
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.graph import Cell
-    from lwf_assets.home import DEFAULT_STUDY, Home
     from lwf_assets.materialize import materialize
-    from lwf_assets.partition import Partition
+    from lwf_assets.store.home import DEFAULT_STUDY, Home
+    from lwf_assets.store.partition import Partition
     from lwf_assets.study_file import load_study
 
     made = materialize(load_study(DEFAULT_STUDY), Home(home).store, Cell("base_model", Partition()))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lwf_assets.graph import cells
-from lwf_assets.home import DEFAULT_STUDY, Home
+from lwf_assets.store.home import DEFAULT_STUDY, Home
 from lwf_assets.study_file import load_study
 
 

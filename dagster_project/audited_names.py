@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dagster_project.mlflow_address import is_there, tracking_uri
 from dagster_project.model_registry import RECIPE_TAG, artifact_of
 from lwf_assets.errors import LwfError
-from lwf_assets.home import Home
 from lwf_assets.lineage.find import find_manifest
-from lwf_assets.manifest import Manifest
+from lwf_assets.store.home import Home
+from lwf_assets.store.manifest import Manifest
 
 _RUN = re.compile(r"[0-9a-f]{32}")
 _MODEL = re.compile(r"(models:/)?(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[\w-]+))")

@@ -24,8 +24,8 @@ from dagster_project.planner import Step, make_plan
 from dagster_project.resources import LwfHome
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import cells, settings_of
-from lwf_assets.hashes import canonical_hash
-from lwf_assets.home import Home
+from lwf_assets.store.hashes import canonical_hash
+from lwf_assets.store.home import Home
 from lwf_assets.study import Study
 
 if TYPE_CHECKING:

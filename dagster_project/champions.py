@@ -18,12 +18,12 @@ from dagster_project.mlflow_client import experiment_of, open_client
 from dagster_project.model_registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell, checked_with
-from lwf_assets.home import Home
 from lwf_assets.judge import standing
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import Partition
 from lwf_assets.promotion import Decision, decide_promotion
-from lwf_assets.store import Artifact
+from lwf_assets.store.home import Home
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Artifact
 from lwf_assets.study import LWF, Study
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from dagster_project.mlflow_address import PORT
 from dagster_project.report_table import print_reports, report_figures
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import ASSET, Cell, cells
-from lwf_assets.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
-from lwf_assets.partition import Partition
+from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
+from lwf_assets.store.partition import Partition
 from lwf_assets.study import Study
 from lwf_assets.study_file import load_study
 

@@ -12,7 +12,7 @@ from dagster_project.plan_or_skip import plan_or_skip
 from dagster_project.planner import Action, Plan, Step, make_plan
 from dagster_project.resources import LwfHome
 from lwf_assets.graph import specs_of
-from lwf_assets.hashes import canonical_hash
+from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.study import Study
 
 CHECK = "up_to_date"

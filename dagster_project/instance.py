@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from dagster_project.postgres_address import with_driver
 from lwf_assets.errors import LwfError
-from lwf_assets.home import Home
+from lwf_assets.store.home import Home
 
 POSTGRES_VARIABLE = "DAGSTER_POSTGRES_URL"
 

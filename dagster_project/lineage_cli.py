@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lwf_assets.errors import LwfError
-from lwf_assets.home import Home
+from lwf_assets.store.home import Home
 
 out = Console()
 err = Console(stderr=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from lwf_assets.store import Artifact
+from lwf_assets.store.store import Artifact
 
 SAMPLE_ROWS = 5
 CELL_WIDTH = 120
@@ -100,7 +100,7 @@ def _scored_plot(folder: Path) -> bytes:
     from lwf_assets.reports.confidence_plots import confidence_histogram
     from lwf_assets.reports.figure_formats import to_png
     from lwf_assets.scored_forget_set import FILE
-    from lwf_assets.tables import read_rows
+    from lwf_assets.store.tables import read_rows
 
     rows = read_rows(folder / FILE)
     figure = confidence_histogram(

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dagster_project.postgres_address import with_driver
-from lwf_assets.home import Home
+from lwf_assets.store.home import Home
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PORT = 5000

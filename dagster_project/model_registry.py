@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lwf_assets.graph import Cell
-from lwf_assets.manifest import Manifest
 from lwf_assets.seeded_fine_tunes import seed_folder
-from lwf_assets.store import Artifact, Store
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study import Study
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_project.mlflow_address import is_there, tracking_uri
 from dagster_project.model_registry import RECIPE_TAG, VERSION_TAG
-from lwf_assets.home import Home
 from lwf_assets.lineage.audit import OutsideRecord
 from lwf_assets.lineage.chain import Chain, Link
+from lwf_assets.store.home import Home
 
 if TYPE_CHECKING:
     import dagster as dg

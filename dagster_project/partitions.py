@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from lwf_assets.graph import ASSET, Cell, inputs_of, partitions, partitions_of
-from lwf_assets.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR
+from lwf_assets.store.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR
 from lwf_assets.study import Study
 
 JOB_OF_DIMENSIONS = {

@@ -15,9 +15,9 @@ from typing import Any
 from lwf_assets.asset_settings import HashFile
 from lwf_assets.graph import Cell, cells, checked_with, inputs_of, settings_of
 from lwf_assets.judge import standing
-from lwf_assets.manifest import InputVersion, Manifest, recipe_hash
 from lwf_assets.setting_changes import setting_changes
-from lwf_assets.store import Store
+from lwf_assets.store.manifest import InputVersion, Manifest, recipe_hash
+from lwf_assets.store.store import Store
 from lwf_assets.study import Study
 
 

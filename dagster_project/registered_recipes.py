@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagster_project.mlflow_address import is_there, tracking_uri
 from dagster_project.model_registry import RECIPE_TAG
 from lwf_assets.errors import LwfError
-from lwf_assets.home import Home
+from lwf_assets.store.home import Home
 
 
 def registered_recipes(home: Home, *, without_mlflow: bool) -> set[str]:

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lwf_assets.graph import Cell
-from lwf_assets.home import Home
-from lwf_assets.partition import Partition
+from lwf_assets.store.home import Home
+from lwf_assets.store.partition import Partition
 from lwf_assets.study import Study
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import dagster as dg
 
-from lwf_assets.home import Home
 from lwf_assets.progress import SILENT, Progress
+from lwf_assets.store.home import Home
 
 if TYPE_CHECKING:
     from dagster_project.tracking import TrackedCell

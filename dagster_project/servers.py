@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lwf_assets.errors import LwfError
-from lwf_assets.home import HOME_VARIABLE, STUDY_VARIABLE, Home
+from lwf_assets.store.home import HOME_VARIABLE, STUDY_VARIABLE, Home
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import partitions_of, specs_of
-from lwf_assets.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.seeded_fine_tunes import SEEDS, seed_folder, seeds_of
-from lwf_assets.store import Store
+from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK
+from lwf_assets.store.store import Store
 from lwf_assets.study import Study
 
 MAIN_TABLE = {"learning_data": "train", "utility_data": "items", "evaluation": "items", "eval_report": "effects"}

@@ -17,9 +17,9 @@ from lwf_assets.engine.samples import Sample, encode_prompt
 from lwf_assets.errors import LwfError
 from lwf_assets.fisher_diagonal import fisher_diagonal
 from lwf_assets.graph import Cell
-from lwf_assets.home import DEFAULT_STUDY, Home
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import Partition
+from lwf_assets.store.home import DEFAULT_STUDY, Home
+from lwf_assets.store.partition import Partition
 from lwf_assets.study_file import load_study
 from lwf_assets.tasks.file_source import read_file
 

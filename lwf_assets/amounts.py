@@ -12,8 +12,8 @@ from typing import Any
 
 from lwf_assets.asset_settings import source_tasks
 from lwf_assets.graph import Cell
-from lwf_assets.partition import Partition
-from lwf_assets.store import Artifact
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Artifact
 from lwf_assets.study import Study
 from lwf_assets.study_sections import PriorSettings
 from lwf_assets.tasks.rows import LearningRow, PromptRow, TestRow

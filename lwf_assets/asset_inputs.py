@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from lwf_assets.arms.other_base import OtherBaseArm
 from lwf_assets.asset_settings import has_utility_data
 from lwf_assets.compared import compared_in, find
-from lwf_assets.partition import Partition
+from lwf_assets.store.partition import Partition
 from lwf_assets.study import Study
 
 

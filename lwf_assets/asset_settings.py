@@ -16,7 +16,7 @@ from lwf_assets.arms.arm import ForgettingArmSettings
 from lwf_assets.arms.extra_steps import ExtraStepsArm
 from lwf_assets.compared import find
 from lwf_assets.model_source import source_fingerprint
-from lwf_assets.partition import Partition
+from lwf_assets.store.partition import Partition
 from lwf_assets.study import MIXED, Study
 from lwf_assets.study_sections import ConfidenceSettings
 from lwf_assets.tasks.settings import FileSource, TaskSettings

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lwf_assets.tables import read_rows
+from lwf_assets.store.tables import read_rows
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lwf_assets.arms.arm import ArmSettings
-from lwf_assets.partition import Partition
+from lwf_assets.store.partition import Partition
 from lwf_assets.study import BASE, LWF, REFERENCE, Study
 
 

@@ -163,7 +163,7 @@ def materialize(work: Work) -> dict[str, Any]:
     from lwf_assets import fisher_diagonal, self_generated_corpus
     from lwf_assets.engine.checkpoint import load_model, parameter_difference
     from lwf_assets.reference_checkpoint import optimum
-    from lwf_assets.tables import read_rows, write_rows
+    from lwf_assets.store.tables import read_rows, write_rows
 
     corpus = read_rows(work.input("self_generated_corpus") / self_generated_corpus.FILE)
     # In a mixed cell the learning task's own prompts are no forgetting task.

@@ -27,7 +27,6 @@ from lwf_assets.asset_settings import utility_tasks
 from lwf_assets.compared import Compared, compared_in, find
 from lwf_assets.graph import Cell
 from lwf_assets.model_facts import ModelFacts, facts_of_study
-from lwf_assets.partition import Partition
 from lwf_assets.peak_memory import (
     Peak,
     batch,
@@ -40,6 +39,7 @@ from lwf_assets.peak_memory import (
     training_peak,
     weights,
 )
+from lwf_assets.store.partition import Partition
 from lwf_assets.study import BASE, Study
 from lwf_assets.tasks.settings import TaskSettings
 

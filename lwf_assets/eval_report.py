@@ -16,7 +16,7 @@ from lwf_assets.reports.finite_json import finite, to_json
 from lwf_assets.reports.page import cell_page
 from lwf_assets.reports.report import MODELS, UNKNOWN, CellReport, Difference
 from lwf_assets.reports.wording import outcome
-from lwf_assets.tables import write_rows
+from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
     from lwf_assets.work import Work

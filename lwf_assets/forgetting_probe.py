@@ -17,7 +17,7 @@ from lwf_assets.compared import find
 from lwf_assets.errors import LwfError
 from lwf_assets.means import mean
 from lwf_assets.seeded_fine_tunes import seed_folder, seeds_of
-from lwf_assets.tables import read_rows, write_rows
+from lwf_assets.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

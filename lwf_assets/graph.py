@@ -29,8 +29,8 @@ from lwf_assets.asset_settings import (
     utility_scoring,
 )
 from lwf_assets.compared import compared, find
-from lwf_assets.hashes import canonical_hash
-from lwf_assets.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
+from lwf_assets.store.hashes import canonical_hash
+from lwf_assets.store.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
 from lwf_assets.study import Study
 
 

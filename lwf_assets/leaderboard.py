@@ -13,7 +13,7 @@ from lwf_assets.reports.effect_tables import EFFECT_FIELDS, effect_from_json, ef
 from lwf_assets.reports.finite_json import finite, to_json
 from lwf_assets.reports.leaderboard_page import leaderboard_page
 from lwf_assets.reports.report import MODELS, ArmRow, LeaderboardRow
-from lwf_assets.tables import write_rows
+from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
     from lwf_assets.work import Work

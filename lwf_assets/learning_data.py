@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lwf_assets.amounts import characters
 from lwf_assets.errors import LwfError
-from lwf_assets.tables import read_rows, write_rows
+from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lwf_assets import scored_forget_set
 from lwf_assets.forgetting_fine_tune import learn_with_forgetting
-from lwf_assets.tables import read_rows
+from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:
     from lwf_assets.work import Work

@@ -18,10 +18,10 @@ from lwf_assets.cost import cost_of
 from lwf_assets.errors import LwfError
 from lwf_assets.free_memory import refuse_what_cannot_fit
 from lwf_assets.graph import Cell, cells, inputs_of, settings_of
-from lwf_assets.hashes import hash_file
-from lwf_assets.manifest import InputVersion, recipe_hash
 from lwf_assets.progress import SILENT, Progress
-from lwf_assets.store import Artifact, Store
+from lwf_assets.store.hashes import hash_file
+from lwf_assets.store.manifest import InputVersion, recipe_hash
+from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study import Study
 from lwf_assets.work import Work
 

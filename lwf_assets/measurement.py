@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lwf_assets import forgetting_prompts, self_generated_corpus, utility_data
 from lwf_assets.asset_settings import utility_tasks
 from lwf_assets.errors import LwfError
-from lwf_assets.tables import read_rows
+from lwf_assets.store.tables import read_rows
 from lwf_assets.test_data import read_test_rows
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from statistics import median
 
 from lwf_assets.cost import Cost
 from lwf_assets.graph import Cell
-from lwf_assets.manifest import Manifest
-from lwf_assets.store import Store
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.store import Store
 
 ALIKE = (
     ("fisher_diagonal", "confidence_terms"),

@@ -13,7 +13,7 @@ import duckdb
 from lwf_assets import confidence_terms
 from lwf_assets.errors import LwfError
 from lwf_assets.statistics import rank_correlation, shares_of_variance
-from lwf_assets.tables import read_rows
+from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

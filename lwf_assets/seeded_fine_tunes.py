@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from lwf_assets import learning_data
 from lwf_assets.means import mean
-from lwf_assets.tables import write_rows
+from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.tables import read_rows, write_rows
+from lwf_assets.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
     from lwf_assets.work import Work

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lwf_assets.amounts import characters
 from lwf_assets.errors import LwfError
-from lwf_assets.tables import read_rows, write_rows
+from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.tasks.rows import TestRow
 from lwf_assets.tasks.task import Task
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lwf_assets.asset_settings import utility_tasks
-from lwf_assets.neutral_text import read_passages
-from lwf_assets.tables import read_rows, write_rows
+from lwf_assets.store.tables import read_rows, write_rows
+from lwf_assets.tasks.neutral_text import read_passages
 from lwf_assets.tasks.rows import TestRow
 from lwf_assets.tasks.task import Task
 

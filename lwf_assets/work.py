@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lwf_assets.graph import Cell
-from lwf_assets.partition import Partition
 from lwf_assets.progress import SILENT, Progress
-from lwf_assets.store import Artifact
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Artifact
 from lwf_assets.study import Study
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from lwf_assets.engine.samples import Sample
 from lwf_assets.forgetting_fine_tune import read_ledger
 from lwf_assets.graph import ASSET, Cell, cells, inputs_of
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import Partition
-from lwf_assets.store import Artifact, Store
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Artifact, Store
+from lwf_assets.store.tables import read_rows
 from lwf_assets.study import Study
 from lwf_assets.study_file import load_study
-from lwf_assets.tables import read_rows
 from lwf_assets.work import Work
 
 SEEDS = (0, 3)

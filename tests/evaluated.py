@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lwf_assets.partition import Partition
-from lwf_assets.tables import write_rows
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.tables import write_rows
 
 FORGOTTEN, LEARNED = "dental", "sums"
 UTILITY_SCHEMA = pa.schema(

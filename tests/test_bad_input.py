@@ -23,11 +23,11 @@ from dagster_project.resources import LwfHome
 from lwf_assets import reference_checkpoint, self_generated_corpus
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell
-from lwf_assets.home import Home
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import Partition
+from lwf_assets.store.home import Home
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.tables import read_rows
 from lwf_assets.study_file import load_study
-from lwf_assets.tables import read_rows
 
 
 @dataclass

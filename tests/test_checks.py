@@ -29,7 +29,7 @@ from lwf_assets.checks import (
 from lwf_assets.graph import ASSET
 from lwf_assets.seeded_fine_tunes import CURVES, SEEDS
 from lwf_assets.self_generated_corpus import EMPTY, END, LENGTH
-from lwf_assets.tables import write_rows
+from lwf_assets.store.tables import write_rows
 
 NAN, INF = math.nan, math.inf
 

@@ -13,8 +13,8 @@ import pytest
 from world import World
 
 from lwf_assets.forgetting_fine_tune import read_ledger
-from lwf_assets.partition import Partition
-from lwf_assets.tables import read_rows
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.tables import read_rows
 
 
 def lwf(world: World, *words: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from lwf_assets.reports.conflict_ranking import conflict_rankings
 from lwf_assets.reports.forgotten_samples import forgotten_samples, source_shares, unlearning_curves
 from lwf_assets.reports.probes import read_probes
 from lwf_assets.reports.report import ForgottenSample
-from lwf_assets.tables import write_rows
+from lwf_assets.store.tables import write_rows
 
 
 def _scored(order: str, **columns: list[float]) -> list[dict[str, Any]]:

@@ -20,10 +20,10 @@ from tiny import save_tiny_model, tiny_llama
 from lwf_assets.amounts import characters
 from lwf_assets.cost import LIBRARIES, Cost, cost_of
 from lwf_assets.graph import ASSETS, Cell, cells
-from lwf_assets.manifest import Manifest
 from lwf_assets.model_facts import read_facts
-from lwf_assets.partition import Partition
-from lwf_assets.store import Artifact
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Artifact
 from lwf_assets.study import Study
 from lwf_assets.tasks.rows import LearningRow, PromptRow
 
@@ -341,10 +341,10 @@ MEASURE = """
 import sys
 from pathlib import Path
 from lwf_assets.cost import cost_of
-from lwf_assets.home import Home
+from lwf_assets.store.home import Home
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import Partition
+from lwf_assets.store.partition import Partition
 from lwf_assets.study_file import load_study
 
 study, home = load_study(Path(sys.argv[1])), Home(Path(sys.argv[2]))
@@ -364,8 +364,8 @@ def test_foreseen_memory_is_what_a_real_model_needs(tmp_path: Path) -> None:
     """Each in a process of its own: memory that a process gave back once is not told apart from what it holds."""
     import yaml
 
-    from lwf_assets.home import Home
     from lwf_assets.materialize import materialize
+    from lwf_assets.store.home import Home
     from lwf_assets.study_file import load_study
 
     path = tmp_path / "study.yaml"

@@ -13,7 +13,7 @@ from evaluated import FORGOTTEN, Cell, Model, usual_models
 
 from lwf_assets import eval_report, leaderboard
 from lwf_assets.errors import LwfError
-from lwf_assets.tables import read_rows, write_rows
+from lwf_assets.store.tables import read_rows, write_rows
 
 HOSTILE = '<script>alert(1)</script></pre></details><img src=http://evil.example/x onerror=alert(2)> & "q" $\\frac{'
 

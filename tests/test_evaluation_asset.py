@@ -18,9 +18,9 @@ from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 from lwf_assets.engine.quantization import quantize_weights
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
-from lwf_assets.hashes import hash_file
 from lwf_assets.scored_forget_set import FILE
-from lwf_assets.tables import read_rows, write_rows
+from lwf_assets.store.hashes import hash_file
+from lwf_assets.store.tables import read_rows, write_rows
 
 TABLES = ("items", "utility", "forgetting")
 REFERENCE, LWF = "reference", "lwf.teeth"

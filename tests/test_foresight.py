@@ -16,7 +16,7 @@ from dagster_project.foresight import Foresight, foresee
 from dagster_project.planner import Action
 from lwf_assets import free_memory as free_memory_module
 from lwf_assets.graph import Cell
-from lwf_assets.partition import Partition
+from lwf_assets.store.partition import Partition
 
 PLAN = """
 import json, sys

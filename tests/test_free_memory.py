@@ -13,7 +13,7 @@ from lwf_assets.errors import LwfError
 from lwf_assets.free_memory import free_memory, free_on_host
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import Partition
+from lwf_assets.store.partition import Partition
 
 MEMINFO = "MemTotal: 8000 kB\nMemFree: 10 kB\nMemAvailable: 5000 kB\nSwapFree: {swap} kB\nHugePages_Total: 0\n"
 

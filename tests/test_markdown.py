@@ -12,11 +12,11 @@ from world import World
 from dagster_project.cli import app
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell
-from lwf_assets.partition import Partition
 from lwf_assets.reports.built import built_reports, built_with
 from lwf_assets.reports.markdown import write_markdown
 from lwf_assets.reports.numbers import significant
 from lwf_assets.reports.report import CellReport
+from lwf_assets.store.partition import Partition
 
 CELL = Cell("eval_report", Partition("teeth", "sums"))
 FACTS = {"study": "tiny", "description": "Small.", "command": "lwf report"}

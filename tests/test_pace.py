@@ -10,10 +10,10 @@ import pytest
 
 from lwf_assets.cost import Cost
 from lwf_assets.graph import Cell
-from lwf_assets.manifest import Manifest
 from lwf_assets.pace import Pace
-from lwf_assets.partition import Partition
-from lwf_assets.store import Store
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Store
 
 FISHER = Cell("fisher_diagonal", Partition(learning_task="sums"))
 TERMS = Cell("confidence_terms", Partition("teeth", "sums"))

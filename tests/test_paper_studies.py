@@ -19,15 +19,15 @@ from lwf_assets.amounts import Known
 from lwf_assets.cost import cost_of
 from lwf_assets.eval_report import read_summary
 from lwf_assets.graph import Cell, cells, partitions
-from lwf_assets.home import Home
-from lwf_assets.manifest import Manifest
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import FORGETTING_TASK, LEARNING_TASK, Partition
-from lwf_assets.store import Artifact
+from lwf_assets.store.home import Home
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK, Partition
+from lwf_assets.store.store import Artifact
+from lwf_assets.store.tables import read_rows
 from lwf_assets.study import Study
 from lwf_assets.study_file import _Loader, load_study
 from lwf_assets.study_sections import HubModel
-from lwf_assets.tables import read_rows
 from lwf_assets.tasks.settings import HubSource
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,9 +14,9 @@ from world import World
 
 from lwf_assets.eval_report import read_summary
 from lwf_assets.graph import Cell
-from lwf_assets.manifest import Manifest
-from lwf_assets.partition import Partition
-from lwf_assets.tables import read_rows
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.tables import read_rows
 
 CELLS = ("teeth|sums", "minds|sums")
 

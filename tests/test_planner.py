@@ -20,11 +20,11 @@ from lwf_assets import materialize as materialize_module
 from lwf_assets.checks import Verdict, checks_of
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell, cells, inputs_of, settings_of
-from lwf_assets.hashes import hash_file
 from lwf_assets.judge import judge, standing
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import Partition
-from lwf_assets.store import Store
+from lwf_assets.store.hashes import hash_file
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Store
 from lwf_assets.study import Study
 from lwf_assets.work import Work
 

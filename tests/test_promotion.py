@@ -23,11 +23,11 @@ from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell
 from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.find import find_manifest
-from lwf_assets.partition import Partition
 from lwf_assets.promotion import decide_promotion
 from lwf_assets.statistics import paired_effect
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.tables import write_rows
 from lwf_assets.study_sections import PromotionSettings
-from lwf_assets.tables import write_rows
 
 CELL = Partition("teeth", "sums")
 NAME = "tiny.sums.forgetting.teeth"

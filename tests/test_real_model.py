@@ -13,7 +13,7 @@ import yaml
 from world import World
 
 from lwf_assets.eval_report import read_summary
-from lwf_assets.home import Home
+from lwf_assets.store.home import Home
 from lwf_assets.study_file import load_study
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
@@ -55,7 +55,7 @@ def _all_cores() -> Iterator[None]:
 @pytest.mark.slow
 def test_a_real_model_learns_and_forgets(tmp_path: Path) -> None:
     from lwf_assets.graph import Cell
-    from lwf_assets.partition import Partition
+    from lwf_assets.store.partition import Partition
 
     world = RealWorld(tmp_path, Home(tmp_path / "home"), SMALLER)
     cell = Cell("eval_report", Partition("dentistry", "chain_sum"))
@@ -87,7 +87,7 @@ def test_the_imported_model_says_what_the_gguf_file_says(tmp_path: Path) -> None
     from lwf_assets.graph import Cell
     from lwf_assets.materialize import materialize
     from lwf_assets.model_source import packaged_gguf
-    from lwf_assets.partition import Partition
+    from lwf_assets.store.partition import Partition
     from lwf_assets.study_sections import PackagedGgufModel
 
     study, home = load_study(QUICKSTART), Home(tmp_path)

@@ -47,7 +47,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from armed import Armed
 from lwf_assets.materialize import materialize
-from lwf_assets.store import Store
+from lwf_assets.store.store import Store
 from lwf_assets.study_file import load_study
 
 folder = Path(sys.argv[4])

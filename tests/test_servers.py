@@ -10,7 +10,7 @@ from servers_at_work import free_port
 
 from dagster_project.servers import serve
 from lwf_assets.errors import LwfError
-from lwf_assets.home import DEFAULT_STUDY, Home
+from lwf_assets.store.home import DEFAULT_STUDY, Home
 
 
 @pytest.mark.parametrize(("listening", "host"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("::1", "::1")])

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lwf_assets.errors import LwfError
-from lwf_assets.hashes import canonical_hash, hash_file
-from lwf_assets.manifest import FileEntry, InputVersion, Manifest, recipe_hash
-from lwf_assets.partition import Partition
-from lwf_assets.store import Artifact, Store
+from lwf_assets.store.hashes import canonical_hash, hash_file
+from lwf_assets.store.manifest import FileEntry, InputVersion, Manifest, recipe_hash
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Artifact, Store
 
 ASSET, PARTITION = "fisher_diagonal", Partition(learning_task="sums")
 FILES = {"a.txt": b"one", "deep/b.bin": b"\x00two"}
@@ -362,8 +362,8 @@ import sys, time
 from pathlib import Path
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import materialize
-from lwf_assets.partition import Partition
-from lwf_assets.store import Store
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Store
 from lwf_assets.study_file import load_study
 import lwf_assets.forgetting_prompts as asset
 
@@ -389,8 +389,8 @@ print(made.artifact.path, made.reused, sorted(p.name for p in made.artifact.path
 KILLED = """
 import sys, time
 from pathlib import Path
-from lwf_assets.partition import Partition
-from lwf_assets.store import Store
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Store
 
 store, partition = Store(Path(sys.argv[1])), Partition(learning_task="sums")
 with store.lock("fisher_diagonal", partition, "r1"), store.draft("fisher_diagonal", partition, "r1") as draft:

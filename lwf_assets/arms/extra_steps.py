@@ -24,7 +24,7 @@ def fine_tune(work: Work, arm: ExtraStepsArm) -> dict[str, Any]:
     """Train as long as LWF does, learning and unlearning steps together; the schedule stretches over all of them."""
     from lwf_assets import learning_data
     from lwf_assets.seeded_fine_tunes import fine_tune_per_seed
-    from lwf_assets.tables import read_rows
+    from lwf_assets.store.tables import read_rows
 
     rows = len(read_rows(work.input("learning_data") / learning_data.TRAIN))
     steps = learning_steps(work.study.training, rows)

@@ -11,9 +11,9 @@ from lwf_assets.lineage.chain import Chain, Fault, Link, read_chain
 from lwf_assets.lineage.forgotten import LearnedRows, UnlearnedSample, learned_rows, unlearned_samples
 from lwf_assets.lineage.integrity import find_faults
 from lwf_assets.lineage.replay import CHEAP, Replayed, cell_of, replay, study_of
-from lwf_assets.manifest import Manifest
 from lwf_assets.progress import SILENT, Progress
-from lwf_assets.store import Store
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.store import Store
 
 
 @dataclass(frozen=True)

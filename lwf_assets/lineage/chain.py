@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lwf_assets.errors import LwfError
-from lwf_assets.manifest import MANIFEST, InputVersion, Manifest, cell_name
-from lwf_assets.store import Store
+from lwf_assets.store.manifest import MANIFEST, InputVersion, Manifest, cell_name
+from lwf_assets.store.store import Store
 
 
 @dataclass(frozen=True)

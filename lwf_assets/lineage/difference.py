@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lwf_assets.lineage.chain import Chain, Link
-from lwf_assets.manifest import FileEntry
 from lwf_assets.setting_changes import setting_changes
-from lwf_assets.tables import read_rows
+from lwf_assets.store.manifest import FileEntry
+from lwf_assets.store.tables import read_rows
 
 
 @dataclass(frozen=True)

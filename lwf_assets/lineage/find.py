@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from lwf_assets.errors import LwfError
-from lwf_assets.manifest import MANIFEST, Manifest
-from lwf_assets.store import Store
+from lwf_assets.store.manifest import MANIFEST, Manifest
+from lwf_assets.store.store import Store
 
 SHORTEST = 6
 """Characters of a hash that may stand for it."""

@@ -10,7 +10,7 @@ from lwf_assets import learning_data, scored_forget_set
 from lwf_assets.forgetting_fine_tune import LEDGER, read_ledger
 from lwf_assets.lineage.chain import Chain
 from lwf_assets.seeded_fine_tunes import SEEDS, seed_folder, seeds_of
-from lwf_assets.tables import read_rows
+from lwf_assets.store.tables import read_rows
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lwf_assets.durable import write_atomically
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
-from lwf_assets.manifest import MANIFEST, Manifest
-from lwf_assets.store import Store
+from lwf_assets.store.files import write_atomically
+from lwf_assets.store.manifest import MANIFEST, Manifest
+from lwf_assets.store.store import Store
 
 KEPT = "kept.json"
 """In the store's root: artifacts that are needed although no study asks for them."""

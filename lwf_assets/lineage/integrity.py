@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lwf_assets.hashes import hash_file
 from lwf_assets.lineage.chain import Chain, Fault, Link
-from lwf_assets.manifest import MANIFEST, Manifest, contents_version, recorded_recipe
-from lwf_assets.store import Store
+from lwf_assets.store.hashes import hash_file
+from lwf_assets.store.manifest import MANIFEST, Manifest, contents_version, recorded_recipe
+from lwf_assets.store.store import Store
 
 
 def find_faults(store: Store, chain: Chain, *, hashed: Callable[[Path], object] = lambda path: None) -> Iterator[Fault]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lwf_assets.lineage.chain import Chain, Link
-from lwf_assets.manifest import InputVersion
-from lwf_assets.store import Store
+from lwf_assets.store.manifest import InputVersion
+from lwf_assets.store.store import Store
 
 PRODUCER = "https://github.com/OpenLineage/OpenLineage/blob/main/spec/OpenLineage.md#lwf-assets"
 

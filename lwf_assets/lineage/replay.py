@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import ASSET, Cell
-from lwf_assets.hashes import hash_file
 from lwf_assets.lineage.chain import Chain, Link
-from lwf_assets.partition import Partition
 from lwf_assets.progress import SILENT, Progress
-from lwf_assets.store import Artifact, Store
+from lwf_assets.store.hashes import hash_file
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study import Study
 from lwf_assets.work import Work
 

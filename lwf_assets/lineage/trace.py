@@ -10,9 +10,9 @@ from lwf_assets import learning_data
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.forgotten import UnlearnedSample, unlearned_samples
-from lwf_assets.manifest import Manifest
-from lwf_assets.store import Store
-from lwf_assets.tables import read_rows
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.store import Store
+from lwf_assets.store.tables import read_rows
 
 CHECKPOINTS = ("reference_checkpoint", "lwf_checkpoint", "arm_checkpoint")
 

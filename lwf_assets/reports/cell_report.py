@@ -37,7 +37,7 @@ from lwf_assets.reports.report import (
 from lwf_assets.scored_forget_set import shares_of_terms
 from lwf_assets.seeded_fine_tunes import CURVES, seeds_of
 from lwf_assets.statistics import rank_correlation
-from lwf_assets.tables import read_rows
+from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:
     from lwf_assets.work import Work

@@ -16,7 +16,7 @@ from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.find import find_manifest
 from lwf_assets.lineage.replay import replay
-from lwf_assets.tables import read_rows, write_rows
+from lwf_assets.store.tables import read_rows, write_rows
 
 CELL = "teeth|sums"
 

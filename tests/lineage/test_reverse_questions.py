@@ -15,10 +15,10 @@ from lwf_assets.lineage.difference import differences
 from lwf_assets.lineage.find import find_manifest
 from lwf_assets.lineage.garbage import keep, kept_artifacts, release, remove, unneeded_versions
 from lwf_assets.lineage.trace import trace
-from lwf_assets.manifest import Manifest
-from lwf_assets.partition import Partition
-from lwf_assets.store import Store
-from lwf_assets.tables import read_rows
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.partition import Partition
+from lwf_assets.store.store import Store
+from lwf_assets.store.tables import read_rows
 
 CELL = "teeth|sums"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.hashes import canonical_hash
-from lwf_assets.partition import Partition
+from lwf_assets.store.hashes import canonical_hash
+from lwf_assets.store.partition import Partition
 
 MANIFEST = "manifest.json"
 VERSION_LENGTH = 16

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lwf_assets.hashes import hash_file
-from lwf_assets.store import Store
+from lwf_assets.store.hashes import hash_file
+from lwf_assets.store.store import Store
 
 HOME_VARIABLE = "LWF_HOME"
 STUDY_VARIABLE = "LWF_STUDY"
 
-DEFAULT_STUDY = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
+DEFAULT_STUDY = Path(__file__).resolve().parents[2] / "studies" / "quickstart.yaml"
 """The embedded default: what is built where no study is named."""
 
 

@@ -30,11 +30,19 @@ from typing import Any
 
 from filelock import FileLock
 
-from lwf_assets.durable import fsync, write_atomically, write_synced
 from lwf_assets.errors import LwfError
-from lwf_assets.hashes import hash_file
-from lwf_assets.manifest import MANIFEST, FileEntry, InputVersion, Manifest, cell_name, contents_version, input_order
-from lwf_assets.partition import Partition, folder_name
+from lwf_assets.store.files import fsync, write_atomically, write_synced
+from lwf_assets.store.hashes import hash_file
+from lwf_assets.store.manifest import (
+    MANIFEST,
+    FileEntry,
+    InputVersion,
+    Manifest,
+    cell_name,
+    contents_version,
+    input_order,
+)
+from lwf_assets.store.partition import Partition, folder_name
 
 STUDIES = "studies"
 
