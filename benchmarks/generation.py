@@ -22,7 +22,7 @@ def dentistry_prompts(tokenizer: PreTrainedTokenizerBase, count: int) -> list[li
     """The first prompts of the default study's forgetting task `dentistry`, as token ids."""
     from lwf_assets.engine.samples import encode_prompt
     from lwf_assets.store.home import DEFAULT_STUDY
-    from lwf_assets.study_file import load_study
+    from lwf_assets.study.file import load_study
     from lwf_assets.tasks.task import Task
 
     rows = Task("dentistry", load_study(DEFAULT_STUDY).forgetting_tasks["dentistry"]).prompt_rows()

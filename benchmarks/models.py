@@ -32,7 +32,7 @@ def real_model(home: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from lwf_assets.materialize import materialize
     from lwf_assets.store.home import DEFAULT_STUDY, Home
     from lwf_assets.store.partition import Partition
-    from lwf_assets.study_file import load_study
+    from lwf_assets.study.file import load_study
 
     made = materialize(load_study(DEFAULT_STUDY), Home(home).store, Cell("base_model", Partition()))
     return load_model(made.artifact.path), load_tokenizer(made.artifact.path)

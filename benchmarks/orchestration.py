@@ -29,7 +29,7 @@ def orchestration() -> dict[str, Any]:
     from dagster_project.builder import build
     from lwf_assets.graph import cells
     from lwf_assets.store.home import Home
-    from lwf_assets.study_file import load_study
+    from lwf_assets.study.file import load_study
 
     with tempfile.TemporaryDirectory() as folder:
         study = load_study(write_study(Path(folder) / "study", tiny_study_values(Path(folder) / "study")))

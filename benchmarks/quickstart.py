@@ -7,7 +7,7 @@ from typing import Any
 
 from lwf_assets.graph import cells
 from lwf_assets.store.home import DEFAULT_STUDY, Home
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 
 
 def quickstart(home: Path) -> dict[str, Any] | None:

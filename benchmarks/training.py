@@ -22,7 +22,7 @@ from lwf_assets.engine.samples import Sample, collate
 from lwf_assets.engine.training import fine_tune
 from lwf_assets.engine.unlearning import PeriodicUnlearning
 from lwf_assets.free_memory import give_back_what_is_unused
-from lwf_assets.study_sections import TrainingSettings
+from lwf_assets.study.sections import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

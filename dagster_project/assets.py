@@ -13,7 +13,7 @@ from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.cost import WITH_MODEL
 from lwf_assets.graph import AssetSpec, Cell, asset_code_version, specs_of, upstream_of
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 FORCE_TAG = "lwf/force"
 """Run tag: names of assets, separated by commas, that are made anew although the store has them."""

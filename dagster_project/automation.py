@@ -26,7 +26,7 @@ from lwf_assets.errors import LwfError
 from lwf_assets.graph import cells, settings_of
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.home import Home
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition

@@ -13,7 +13,7 @@ from json import dumps, loads
 
 from dagster_project.planner import Plan, Step
 from lwf_assets.graph import Cell, checked_with, inputs_of
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 class RunState(StrEnum):

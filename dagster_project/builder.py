@@ -22,7 +22,7 @@ from lwf_assets.errors import LwfError
 from lwf_assets.graph import Cell, checked_with, inputs_of
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 @dataclass(frozen=True)

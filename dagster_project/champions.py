@@ -24,7 +24,7 @@ from lwf_assets.promotion import Decision, decide_promotion
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
-from lwf_assets.study import LWF, Study
+from lwf_assets.study.study import LWF, Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,7 +14,7 @@ from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.checks import CHECKS, Check
 from lwf_assets.graph import ASSET, Cell, specs_of
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 PROMOTION_CHECK = "not_worse_than_champion"
 

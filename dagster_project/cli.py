@@ -25,8 +25,8 @@ from lwf_assets.errors import LwfError
 from lwf_assets.graph import ASSET, Cell, cells
 from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import Study
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
+from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from dagster_project.builder import Batch

@@ -22,8 +22,8 @@ from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.graph import specs_of
 from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
-from lwf_assets.study import Study
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
+from lwf_assets.study.study import Study
 
 
 def study_path() -> Path:

@@ -12,7 +12,7 @@ from lwf_assets.free_memory import free_memory
 from lwf_assets.graph import Cell
 from lwf_assets.pace import Pace
 from lwf_assets.store.store import Artifact, Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dagster_project.planner import Action, Plan, Step, make_plan
 from dagster_project.resources import LwfHome
 from lwf_assets.graph import specs_of
 from lwf_assets.store.hashes import canonical_hash
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 CHECK = "up_to_date"
 SHOWN = 10

@@ -12,7 +12,7 @@ from lwf_assets.graph import Cell
 from lwf_assets.seeded_fine_tunes import seed_folder
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Artifact, Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

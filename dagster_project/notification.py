@@ -12,7 +12,7 @@ from urllib3.util import Retry
 
 from dagster_project.automation import BUILD_TAG, CELL_TAG, INTERVAL
 from dagster_project.failures import FAILURE_TAG
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 WEBHOOK_VARIABLE = "LWF_WEBHOOK"
 TIMEOUT = 10

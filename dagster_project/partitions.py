@@ -6,7 +6,7 @@ import dagster as dg
 
 from lwf_assets.graph import ASSET, Cell, inputs_of, partitions, partitions_of
 from lwf_assets.store.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 JOB_OF_DIMENSIONS = {
     (): "unpartitioned",

@@ -11,8 +11,8 @@ from dagster_project.planner import Plan, make_plan
 from lwf_assets.errors import LwfError
 from lwf_assets.graph import cells
 from lwf_assets.store.home import STUDY_VARIABLE, Home
-from lwf_assets.study import Study
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
+from lwf_assets.study.study import Study
 
 
 def plan_or_skip(study: Study, home: Home) -> Plan | dg.SkipReason:

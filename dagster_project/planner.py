@@ -18,7 +18,7 @@ from lwf_assets.judge import standing
 from lwf_assets.setting_changes import setting_changes
 from lwf_assets.store.manifest import InputVersion, Manifest, recipe_hash
 from lwf_assets.store.store import Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 class Action(StrEnum):

@@ -12,7 +12,7 @@ from rich.text import Text
 from lwf_assets.graph import Cell
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 def report_figures(home: Home, cell: Cell) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from lwf_assets import eval_report, leaderboard
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import Materialized
 from lwf_assets.progress import Silent
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,7 +14,7 @@ from lwf_assets.graph import partitions_of, specs_of
 from lwf_assets.seeded_fine_tunes import SEEDS, seed_folder, seeds_of
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.store.store import Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 MAIN_TABLE = {"learning_data": "train", "utility_data": "items", "evaluation": "items", "eval_report": "effects"}
 """What the view of an asset with several tables shows."""

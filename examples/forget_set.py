@@ -20,7 +20,7 @@ from lwf_assets.graph import Cell
 from lwf_assets.materialize import materialize
 from lwf_assets.store.home import DEFAULT_STUDY, Home
 from lwf_assets.store.partition import Partition
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 from lwf_assets.tasks.file_source import read_file
 
 DATA = Path(__file__).parent / "data"

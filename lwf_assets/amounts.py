@@ -14,8 +14,8 @@ from lwf_assets.asset_settings import source_tasks
 from lwf_assets.graph import Cell
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
-from lwf_assets.study import Study
-from lwf_assets.study_sections import PriorSettings
+from lwf_assets.study.sections import PriorSettings
+from lwf_assets.study.study import Study
 from lwf_assets.tasks.rows import LearningRow, PromptRow, TestRow
 from lwf_assets.tasks.settings import TaskSettings
 

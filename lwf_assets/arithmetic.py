@@ -9,7 +9,7 @@ import math
 
 from lwf_assets.amounts import Amount
 from lwf_assets.model_facts import ModelFacts
-from lwf_assets.study_sections import TrainingSettings, UnlearningSettings
+from lwf_assets.study.sections import TrainingSettings, UnlearningSettings
 
 BACKWARD = 2
 """A backward pass is twice the arithmetic of the forward pass: gradients of the activations and of the weights."""

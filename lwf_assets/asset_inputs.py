@@ -12,7 +12,7 @@ from lwf_assets.arms.other_base import OtherBaseArm
 from lwf_assets.asset_settings import has_utility_data
 from lwf_assets.compared import compared_in, find
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 def read_by_arm(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:

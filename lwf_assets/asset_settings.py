@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lwf_assets.arms.arm import ForgettingArmSettings
 from lwf_assets.arms.extra_steps import ExtraStepsArm
 from lwf_assets.compared import find
-from lwf_assets.model_source import source_fingerprint
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import MIXED, Study
-from lwf_assets.study_sections import ConfidenceSettings
+from lwf_assets.study.arms import ForgettingArmSettings
+from lwf_assets.study.model_source import source_fingerprint
+from lwf_assets.study.sections import ConfidenceSettings
+from lwf_assets.study.study import MIXED, Study
 from lwf_assets.tasks.settings import FileSource, TaskSettings
 from lwf_assets.tasks.task import Task
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.model_source import model_files, packaged_gguf
-from lwf_assets.study_sections import DirectoryModel, HubModel, PackagedGgufModel
+from lwf_assets.study.model_source import model_files, packaged_gguf
+from lwf_assets.study.sections import DirectoryModel, HubModel, PackagedGgufModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

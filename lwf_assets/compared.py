@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lwf_assets.arms.arm import ArmSettings
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import BASE, LWF, REFERENCE, Study
+from lwf_assets.study.arms import ArmSettings
+from lwf_assets.study.study import BASE, LWF, REFERENCE, Study
 
 
 @dataclass(frozen=True)

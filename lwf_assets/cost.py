@@ -20,7 +20,6 @@ from lwf_assets.amounts import (
     test_amount,
 )
 from lwf_assets.arithmetic import OPTIMIZER, forward, generation, gradients, training, unlearning
-from lwf_assets.arms.arm import ForgettingArmSettings
 from lwf_assets.arms.extra_steps import ExtraStepsArm
 from lwf_assets.arms.l2_sp import L2SpArm
 from lwf_assets.asset_settings import utility_tasks
@@ -40,7 +39,8 @@ from lwf_assets.peak_memory import (
     weights,
 )
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import BASE, Study
+from lwf_assets.study.arms import ForgettingArmSettings
+from lwf_assets.study.study import BASE, Study
 from lwf_assets.tasks.settings import TaskSettings
 
 LIBRARIES = 500_000_000

@@ -19,7 +19,7 @@ from lwf_assets.means import mean
 from lwf_assets.measurement import Measurement, Rows
 from lwf_assets.seeded_fine_tunes import CURVES, VALIDATION, seed_folder, seeds_of
 from lwf_assets.store.tables import read_rows, write_rows
-from lwf_assets.study import BASE, LWF
+from lwf_assets.study.study import BASE, LWF
 
 if TYPE_CHECKING:
     from lwf_assets.work import Work

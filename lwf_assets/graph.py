@@ -31,7 +31,7 @@ from lwf_assets.asset_settings import (
 from lwf_assets.compared import compared, find
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 @dataclass(frozen=True)

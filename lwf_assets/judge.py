@@ -8,7 +8,7 @@ from dataclasses import asdict
 from lwf_assets.checks import Check, Verdict, checks_of
 from lwf_assets.graph import Cell, checked_with
 from lwf_assets.store.store import Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 def judge(study: Study, store: Store, cell: Cell, check: Check) -> Verdict:

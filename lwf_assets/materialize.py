@@ -22,7 +22,7 @@ from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.manifest import InputVersion, recipe_hash
 from lwf_assets.store.store import Artifact, Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 from lwf_assets.work import Work
 
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "duckdb", "pyarrow", "numpy", "reasoning-gym", "gguf")

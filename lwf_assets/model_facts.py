@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lwf_assets.study import Study
-from lwf_assets.study_sections import DirectoryModel
+from lwf_assets.study.sections import DirectoryModel
+from lwf_assets.study.study import Study
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 _HEADER_LIMIT = 100_000_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from lwf_assets.amounts import Amount
 from lwf_assets.arithmetic import training_steps
 from lwf_assets.model_facts import ModelFacts
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 LOGIT_COPIES = 3.3
 """fp32 values held for each logit where there is loss: the logits, those that count, their log-softmax, a gradient."""

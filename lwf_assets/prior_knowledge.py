@@ -14,7 +14,7 @@ from lwf_assets.tasks.task import Task
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from lwf_assets.study_sections import PriorSettings
+    from lwf_assets.study.sections import PriorSettings
     from lwf_assets.work import Work
 
 

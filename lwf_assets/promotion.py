@@ -16,7 +16,7 @@ from lwf_assets.reports.effects import effects_of, with_curve_measures
 from lwf_assets.reports.evaluations import REFERENCE, Evaluation, read_evaluation
 from lwf_assets.reports.measures import measure_name, measure_of
 from lwf_assets.store.tables import read_rows
-from lwf_assets.study_sections import PromotionSettings
+from lwf_assets.study.sections import PromotionSettings
 
 
 @dataclass(frozen=True)

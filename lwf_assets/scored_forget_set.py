@@ -18,7 +18,7 @@ from lwf_assets.store.tables import read_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lwf_assets.study_sections import ConfidenceSettings
+    from lwf_assets.study.sections import ConfidenceSettings
     from lwf_assets.work import Work
 
 FILE = "scored_forget_set.parquet"

@@ -11,7 +11,7 @@ from lwf_assets.graph import Cell
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -19,8 +19,8 @@ from lwf_assets.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.store.tables import read_rows
-from lwf_assets.study import Study
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
+from lwf_assets.study.study import Study
 from lwf_assets.work import Work
 
 SEEDS = (0, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 
 def changed(values: dict[str, Any], changes: dict[str, Any]) -> Study:

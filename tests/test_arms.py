@@ -25,7 +25,7 @@ from lwf_assets.forgetting_fine_tune import choose_forget_set, learn_with_forget
 from lwf_assets.scored_forget_set import FILE
 from lwf_assets.seeded_fine_tunes import CURVES, VALIDATION
 from lwf_assets.store.tables import read_rows
-from lwf_assets.study_sections import RetentionSettings, TrainingSettings, UnlearningSettings
+from lwf_assets.study.sections import RetentionSettings, TrainingSettings, UnlearningSettings
 from lwf_assets.tasks.task import Task
 
 STEPS = [2, 4, 6]

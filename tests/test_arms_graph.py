@@ -12,7 +12,7 @@ from study_changes import changed
 from lwf_assets.graph import Cell, cells, inputs_of, settings_of, specs_of, upstream_of
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 TASKS = ("teeth", "minds")
 PLAIN = ("base", "reference")

@@ -27,7 +27,7 @@ from lwf_assets.materialize import materialize
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import read_rows
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 
 
 @dataclass

@@ -12,8 +12,8 @@ from tiny import tiny_study_values, write_study
 from dagster_project.build_driver import CellRun, Decision, Progress, RunState, decide
 from dagster_project.planner import Action, Plan, Step
 from lwf_assets.graph import Cell, cells, checked_with, inputs_of
-from lwf_assets.study import Study
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
+from lwf_assets.study.study import Study
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from lwf_assets.model_facts import read_facts
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 from lwf_assets.tasks.rows import LearningRow, PromptRow
 
 PARAMETERS = 1000 * 64 + 4 * 64 * 1024
@@ -345,7 +345,7 @@ from lwf_assets.store.home import Home
 from lwf_assets.graph import Cell
 from lwf_assets.materialize import materialize
 from lwf_assets.store.partition import Partition
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 
 study, home = load_study(Path(sys.argv[1])), Home(Path(sys.argv[2]))
 learned = Partition(learning_task="chain_sum")
@@ -366,7 +366,7 @@ def test_foreseen_memory_is_what_a_real_model_needs(tmp_path: Path) -> None:
 
     from lwf_assets.materialize import materialize
     from lwf_assets.store.home import Home
-    from lwf_assets.study_file import load_study
+    from lwf_assets.study.file import load_study
 
     path = tmp_path / "study.yaml"
     smaller = {"training": {"max_steps": 2}, "learning_tasks": {"chain_sum": {"rows": {"validation": 2, "test": 2}}}}

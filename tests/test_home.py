@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lwf_assets.store import home as home_module
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.home import FileHashes, Home
 from lwf_assets.store.partition import Partition
-from lwf_assets.store import home as home_module
 
 
 def test_the_home_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lwf_assets.graph import cells
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 from lwf_assets.tasks.task import Task
 
 STUDY = Path(__file__).parent.parent / "studies" / "negative_transfer.yaml"

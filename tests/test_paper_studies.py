@@ -25,9 +25,9 @@ from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK, Partition
 from lwf_assets.store.store import Artifact
 from lwf_assets.store.tables import read_rows
-from lwf_assets.study import Study
-from lwf_assets.study_file import _Loader, load_study
-from lwf_assets.study_sections import HubModel
+from lwf_assets.study.file import _Loader, load_study
+from lwf_assets.study.sections import HubModel
+from lwf_assets.study.study import Study
 from lwf_assets.tasks.settings import HubSource
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -25,7 +25,7 @@ from lwf_assets.materialize import materialize
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 from lwf_assets.work import Work
 
 FIRST, SECOND = "teeth|sums", "minds|sums"

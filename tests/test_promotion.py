@@ -27,7 +27,7 @@ from lwf_assets.promotion import decide_promotion
 from lwf_assets.statistics import paired_effect
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import write_rows
-from lwf_assets.study_sections import PromotionSettings
+from lwf_assets.study.sections import PromotionSettings
 
 CELL = Partition("teeth", "sums")
 NAME = "tiny.sums.forgetting.teeth"

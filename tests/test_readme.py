@@ -9,7 +9,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from dagster_project.cli import app
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

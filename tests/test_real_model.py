@@ -14,7 +14,7 @@ from world import World
 
 from lwf_assets.eval_report import read_summary
 from lwf_assets.store.home import Home
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
 
@@ -86,9 +86,9 @@ def test_the_imported_model_says_what_the_gguf_file_says(tmp_path: Path) -> None
     from lwf_assets.engine.checkpoint import load_model
     from lwf_assets.graph import Cell
     from lwf_assets.materialize import materialize
-    from lwf_assets.model_source import packaged_gguf
     from lwf_assets.store.partition import Partition
-    from lwf_assets.study_sections import PackagedGgufModel
+    from lwf_assets.study.model_source import packaged_gguf
+    from lwf_assets.study.sections import PackagedGgufModel
 
     study, home = load_study(QUICKSTART), Home(tmp_path)
     made = materialize(study, home.store, Cell("base_model", Partition()))

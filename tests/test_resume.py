@@ -48,7 +48,7 @@ sys.path.insert(0, sys.argv[3])
 from armed import Armed
 from lwf_assets.materialize import materialize
 from lwf_assets.store.store import Store
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 
 folder = Path(sys.argv[4])
 armed = Armed(folder, load_study(folder / "study.yaml"), Store(folder / "store"))

@@ -364,7 +364,7 @@ from lwf_assets.graph import Cell
 from lwf_assets.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
 import lwf_assets.forgetting_prompts as asset
 
 folder = Path(sys.argv[1])

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lwf_assets.errors import LwfError
-from lwf_assets.study import Study
-from lwf_assets.study_file import _merged, load_study
-from lwf_assets.study_sections import DirectoryModel
+from lwf_assets.study.file import _merged, load_study
+from lwf_assets.study.sections import DirectoryModel
+from lwf_assets.study.study import Study
 from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource
 
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
@@ -416,7 +416,7 @@ def test_what_the_child_says_stands_and_the_rest_is_the_parents(base: dict[str, 
 def test_an_unknown_key_is_never_taken(section: str, key: str) -> None:
     from pydantic import ValidationError
 
-    from lwf_assets.study_mistakes import explain
+    from lwf_assets.study.mistakes import explain
 
     values = {**VALUES, section: {key: 3}}
     field = Study.model_fields[section].annotation
@@ -443,14 +443,14 @@ def test_a_model_directory_is_no_hub_id(tmp_path: Path) -> None:
 
 
 def test_the_reference_page_is_what_the_settings_say() -> None:
-    from lwf_assets.study_reference import reference
+    from lwf_assets.study.reference_page import reference
 
     page = STUDIES.parent / "docs" / "study-file.md"
-    assert page.read_text() == reference(), "run `python -m lwf_assets.study_reference > docs/study-file.md`"
+    assert page.read_text() == reference(), "run `python -m lwf_assets.study.reference_page > docs/study-file.md`"
 
 
 def test_the_reference_page_tells_of_every_kind_of_arm_and_of_choices_that_are_no_kinds() -> None:
-    from lwf_assets.study_reference import reference
+    from lwf_assets.study.reference_page import reference
 
     page = reference()
     for kind in KINDS:

@@ -13,8 +13,8 @@ from dagster_project.builder import build
 from dagster_project.planner import Plan, make_plan
 from lwf_assets.graph import Cell
 from lwf_assets.store.home import Home
-from lwf_assets.study import Study
-from lwf_assets.study_file import load_study
+from lwf_assets.study.file import load_study
+from lwf_assets.study.study import Study
 
 
 @dataclass

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from lwf_assets.arms.arm import ArmSettings
+from lwf_assets.study.arms import ArmSettings
 
 if TYPE_CHECKING:
-    from lwf_assets.study_sections import TrainingSettings
+    from lwf_assets.study.sections import TrainingSettings
     from lwf_assets.work import Work
 
 

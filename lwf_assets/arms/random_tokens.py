@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeInt
 
-from lwf_assets.arms.arm import ForgettingArmSettings
+from lwf_assets.study.arms import ForgettingArmSettings
 
 if TYPE_CHECKING:
     from lwf_assets.work import Work

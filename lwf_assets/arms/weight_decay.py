@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from lwf_assets.arms.arm import ArmSettings
+from lwf_assets.study.arms import ArmSettings
 
 if TYPE_CHECKING:
     from lwf_assets.work import Work

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from lwf_assets.arms.arm import ArmSettings
-from lwf_assets.study_sections import TaskName
+from lwf_assets.study.arms import ArmSettings
+from lwf_assets.study.sections import TaskName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.engine.penalties import Penalty
-    from lwf_assets.study_sections import TrainingSettings
+    from lwf_assets.study.sections import TrainingSettings
 
 WHOLE = "whole"
 """Marker file, written last into a checkpoint: one without it was cut short and is never resumed from."""

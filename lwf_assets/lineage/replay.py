@@ -17,7 +17,7 @@ from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact, Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 from lwf_assets.work import Work
 
 CHEAP = ("scored_forget_set",)

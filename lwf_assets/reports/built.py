@@ -11,7 +11,7 @@ from lwf_assets.graph import Cell, cells, inputs_of
 from lwf_assets.reports.cell_report import cell_report
 from lwf_assets.reports.report import CellReport
 from lwf_assets.store.store import Store
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 from lwf_assets.work import Work
 
 

@@ -16,7 +16,7 @@ from lwf_assets.engine.samples import Context, Sample, encode_sample
 from lwf_assets.engine.training import fine_tune
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
-from lwf_assets.study_sections import TrainingSettings
+from lwf_assets.study.sections import TrainingSettings
 from lwf_assets.tasks.rows import TestRow
 from lwf_assets.tasks.settings import TaskSettings
 

@@ -28,7 +28,7 @@ from lwf_assets.engine.samples import Batch, Sample, collate
 from lwf_assets.engine.training import fine_tune
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
-from lwf_assets.study import TrainingSettings
+from lwf_assets.study.study import TrainingSettings
 
 LEARNED = random_samples(8, seed=1)
 

@@ -21,7 +21,7 @@ from lwf_assets.engine.training import WHOLE, CurvePoint, fine_tune, newest_whol
 from lwf_assets.engine.unlearning import PeriodicUnlearning
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
-from lwf_assets.study_sections import TrainingSettings
+from lwf_assets.study.sections import TrainingSettings
 
 TESTS = Path(__file__).parents[1]
 LEARNED, FORGOTTEN = random_samples(12, seed=1), random_samples(5, seed=2)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lwf_assets.study_sections import ConfidenceSettings, Settings, TaskName, UnlearningSettings
+from lwf_assets.study.sections import ConfidenceSettings, Settings, TaskName, UnlearningSettings
 
 Overrides = dict[str, Any]
 

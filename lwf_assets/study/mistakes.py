@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lwf_assets.study import ARM_NAME, OverrideError, Study
+from lwf_assets.study.study import ARM_NAME, OverrideError, Study
 
 _NAME = "must begin with a letter or digit and have only letters, digits, `_`, `.` and `-` in it"
 _ARM_NAME = "must begin with a small letter and have only small letters, digits and `_` in it"

@@ -1,7 +1,7 @@
 """The study: what a person wants done, as frozen and validated settings.
 
-`study_sections.py` has the sections and `arms/` the arms; `study_file.py` reads them from YAML; `graph.py` says which
-asset depends on which of them.
+`sections.py` has the sections and `arms.py` the arms; `file.py` reads them from YAML. Which asset depends on which of
+them is in `lwf_assets/graph/`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from lwf_assets.arms import Arm
-from lwf_assets.arms.arm import ForgettingArmSettings
 from lwf_assets.arms.other_base import OtherBaseArm
-from lwf_assets.study_sections import (
+from lwf_assets.study.arms import ForgettingArmSettings
+from lwf_assets.study.sections import (
     AutomationSettings,
     ConfidenceSettings,
     EvaluationSettings,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.study_sections import DirectoryModel, HubModel, ModelSource, PackagedGgufModel
+from lwf_assets.study.sections import DirectoryModel, HubModel, ModelSource, PackagedGgufModel
 
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from lwf_assets.errors import LwfError
-from lwf_assets.study import MIXED, Study
-from lwf_assets.study_mistakes import explain
+from lwf_assets.study.mistakes import explain
+from lwf_assets.study.study import MIXED, Study
 
 
 class _Replace(dict[str, Any]):

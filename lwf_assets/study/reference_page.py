@@ -1,6 +1,6 @@
 """Writes docs/study-file.md from the settings classes, so that the reference cannot drift from the code.
 
-python -m lwf_assets.study_reference > docs/study-file.md
+python -m lwf_assets.study.reference_page > docs/study-file.md
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from lwf_assets.study import Study
+from lwf_assets.study.study import Study
 
 HEAD = """\
 # The study file
 
-Every key of a study, made from the settings classes by `python -m lwf_assets.study_reference`. Unknown keys are errors.
+Every key of a study. This page is made from the settings classes: `python -m lwf_assets.study.reference_page`. Unknown
+keys are errors.
 Most defaults are ours, not the paper's: it names few of its values (see [method.md](method.md)).
 
 - `extends: other.yaml` inherits from another study: mappings are merged key by key, anything else is replaced, and a
