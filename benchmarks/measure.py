@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from lwf_assets.free_memory import give_back_what_is_unused
+from lwf_assets.cost.free_memory import give_back_what_is_unused
 
 T = TypeVar("T")
 

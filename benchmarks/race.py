@@ -13,7 +13,7 @@ from benchmarks.models import TINY_VOCABULARY, tiny_model
 from benchmarks.plan import Workload
 from benchmarks.problem import Problem, mixed_lengths, new_problem, random_samples
 from benchmarks.reference import exact_fisher, exact_terms, relative_error
-from lwf_assets.free_memory import give_back_what_is_unused
+from lwf_assets.cost.free_memory import give_back_what_is_unused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,4 +1,4 @@
-"""The Dagster assets: those of `lwf_assets.graph` that the study has, with what a person wants to read in the UI."""
+"""The Dagster assets: those of the graph's table that the study has, with what a person wants to read in the UI."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
@@ -10,8 +10,8 @@ import dagster as dg
 from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import dependency, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
-from lwf_assets.cost import WITH_MODEL
-from lwf_assets.graph import AssetSpec, Cell, asset_code_version, specs_of, upstream_of
+from lwf_assets.cost.cell_cost import WITH_MODEL
+from lwf_assets.graph.table import AssetSpec, Cell, asset_code_version, specs_of, upstream_of
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 

@@ -23,7 +23,7 @@ from dagster_project.plan_or_skip import plan_or_skip, present_study
 from dagster_project.planner import Step, make_plan
 from dagster_project.resources import LwfHome
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import cells, settings_of
+from lwf_assets.graph.table import cells, settings_of
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.home import Home
 from lwf_assets.study.study import Study

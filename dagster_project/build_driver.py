@@ -12,7 +12,7 @@ from enum import StrEnum
 from json import dumps, loads
 
 from dagster_project.planner import Plan, Step
-from lwf_assets.graph import Cell, checked_with, inputs_of
+from lwf_assets.graph.table import Cell, checked_with, inputs_of
 from lwf_assets.study.study import Study
 
 

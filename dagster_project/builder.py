@@ -19,7 +19,7 @@ from dagster_project.instance import open_instance
 from dagster_project.partitions import JOB_OF_DIMENSIONS
 from dagster_project.planner import Plan, Step, make_plan
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import Cell, checked_with, inputs_of
+from lwf_assets.graph.table import Cell, checked_with, inputs_of
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study

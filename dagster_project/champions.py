@@ -17,7 +17,7 @@ from filelock import FileLock
 from dagster_project.mlflow_client import experiment_of, open_client
 from dagster_project.model_registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import Cell, checked_with
+from lwf_assets.graph.table import Cell, checked_with
 from lwf_assets.judge import standing
 from lwf_assets.materialize import materialize
 from lwf_assets.promotion import Decision, decide_promotion

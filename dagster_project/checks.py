@@ -12,7 +12,7 @@ from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from lwf_assets.checks import CHECKS, Check
-from lwf_assets.graph import ASSET, Cell, specs_of
+from lwf_assets.graph.table import ASSET, Cell, specs_of
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 

@@ -22,7 +22,7 @@ from dagster_project import lineage_cli
 from dagster_project.mlflow_address import PORT
 from dagster_project.report_table import print_reports, report_figures
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import ASSET, Cell, cells
+from lwf_assets.graph.table import ASSET, Cell, cells
 from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.file import load_study
@@ -282,7 +282,7 @@ def _plan_tree(study: Study, made: Plan, foresight: Foresight) -> Tree | Text:
 
 def _foreseen(step: Foreseen) -> Text:
     """What one step will cost."""
-    from lwf_assets.free_memory import gigabytes
+    from lwf_assets.cost.free_memory import gigabytes
 
     told = Text(f"  {_duration(step.seconds)}", style="green")
     if step.memory is not None:
@@ -297,7 +297,7 @@ def _foreseen(step: Foreseen) -> Text:
 
 def _totals(foresight: Foresight) -> Text:
     """What all steps will cost together."""
-    from lwf_assets.free_memory import gigabytes
+    from lwf_assets.cost.free_memory import gigabytes
 
     told = Text.assemble(f"{len(foresight.steps)} to make: ", (_duration(foresight.seconds), "bold"))
     if foresight.untimed:

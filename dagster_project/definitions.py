@@ -20,7 +20,7 @@ from dagster_project.mlflow_address import tracking_uri
 from dagster_project.notification import failure_sensors
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
-from lwf_assets.graph import specs_of
+from lwf_assets.graph.table import specs_of
 from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster_project.plan_or_skip import plan_or_skip
 from dagster_project.planner import Action, Plan, Step, make_plan
 from dagster_project.resources import LwfHome
-from lwf_assets.graph import specs_of
+from lwf_assets.graph.table import specs_of
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.study.study import Study
 

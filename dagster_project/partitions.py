@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lwf_assets.graph import ASSET, Cell, inputs_of, partitions, partitions_of
+from lwf_assets.graph.table import ASSET, Cell, inputs_of, partitions, partitions_of
 from lwf_assets.store.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR
 from lwf_assets.study.study import Study
 

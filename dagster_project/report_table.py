@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lwf_assets.graph import Cell
+from lwf_assets.graph.table import Cell
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import partitions_of, specs_of
+from lwf_assets.graph.table import partitions_of, specs_of
 from lwf_assets.seeded_fine_tunes import SEEDS, seed_folder, seeds_of
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.store.store import Store

@@ -16,7 +16,7 @@ from lwf_assets.engine.precision import best_device
 from lwf_assets.engine.samples import Sample, encode_prompt
 from lwf_assets.errors import LwfError
 from lwf_assets.fisher_diagonal import fisher_diagonal
-from lwf_assets.graph import Cell
+from lwf_assets.graph.table import Cell
 from lwf_assets.materialize import materialize
 from lwf_assets.store.home import DEFAULT_STUDY, Home
 from lwf_assets.store.partition import Partition

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.compared import find
+from lwf_assets.graph.models import find
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 
 def materialize(work: Work) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lwf_assets.study.sections import DirectoryModel, HubModel, PackagedGgufMode
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 
 def materialize(work: Work) -> dict[str, Any]:

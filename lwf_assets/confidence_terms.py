@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.engine.gradient_blocks import GradientsOfSamples
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 FILE = "confidence_terms.parquet"
 

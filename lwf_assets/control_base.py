@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lwf_assets.base_model import import_model
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 
 def materialize(work: Work) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lwf_assets.reports.wording import outcome
 from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 EFFECTS = "effects.parquet"
 SAMPLES = "samples.parquet"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lwf_assets.compared import Compared, find
+from lwf_assets.graph.models import Compared, find
 from lwf_assets.means import mean
 from lwf_assets.measurement import Measurement, Rows
 from lwf_assets.seeded_fine_tunes import CURVES, VALIDATION, seed_folder, seeds_of
@@ -22,7 +22,7 @@ from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.study.study import BASE, LWF
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 ITEMS = "items.parquet"
 UTILITY = "utility.parquet"

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lwf_assets.engine.objectives import Objective
     from lwf_assets.engine.retention import Retention
     from lwf_assets.engine.unlearning_ledger import LedgerEntry
+    from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import ConfidenceSettings, UnlearningSettings
-    from lwf_assets.work import Work
 
 LEDGER = "unlearning_ledger.parquet"
 LEDGER_SCHEMA = pa.schema(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lwf_assets import scored_forget_set
-from lwf_assets.compared import find
 from lwf_assets.errors import LwfError
+from lwf_assets.graph.models import find
 from lwf_assets.means import mean
 from lwf_assets.seeded_fine_tunes import seed_folder, seeds_of
 from lwf_assets.store.tables import read_rows, write_rows
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from lwf_assets.engine.samples import Sample
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 FILE = "probe.parquet"
 SUMMARY = "summary.json"

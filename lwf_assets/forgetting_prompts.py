@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.amounts import characters
-from lwf_assets.asset_settings import source_tasks
+from lwf_assets.cost.row_counts import characters
 from lwf_assets.errors import LwfError
+from lwf_assets.graph.settings import source_tasks
 from lwf_assets.store.tables import write_rows
 from lwf_assets.tasks.task import Task
 
 if TYPE_CHECKING:
+    from lwf_assets.graph.work import Work
     from lwf_assets.tasks.rows import PromptRow
-    from lwf_assets.work import Work
 
 FILE = "prompts.parquet"
 

@@ -16,7 +16,7 @@ from lwf_assets.reports.report import MODELS, ArmRow, LeaderboardRow
 from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 FILE = "leaderboard.parquet"
 ARMS = "arms.parquet"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.amounts import characters
+from lwf_assets.cost.row_counts import characters
 from lwf_assets.errors import LwfError
 from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.tasks.task import Task
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from lwf_assets.engine.samples import Sample
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 TRAIN = "train.parquet"
 VALIDATION = "validation.parquet"

@@ -9,7 +9,7 @@ from lwf_assets.forgetting_fine_tune import learn_with_forgetting
 from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 
 def materialize(work: Work) -> dict[str, Any]:

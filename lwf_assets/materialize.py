@@ -13,17 +13,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lwf_assets.asset_settings import HashFile
-from lwf_assets.cost import cost_of
+from lwf_assets.cost.cell_cost import cost_of
+from lwf_assets.cost.free_memory import refuse_what_cannot_fit
 from lwf_assets.errors import LwfError
-from lwf_assets.free_memory import refuse_what_cannot_fit
-from lwf_assets.graph import Cell, cells, inputs_of, settings_of
+from lwf_assets.graph.settings import HashFile
+from lwf_assets.graph.table import Cell, cells, inputs_of, settings_of
+from lwf_assets.graph.work import Work
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.manifest import InputVersion, recipe_hash
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study.study import Study
-from lwf_assets.work import Work
 
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "duckdb", "pyarrow", "numpy", "reasoning-gym", "gguf")
 

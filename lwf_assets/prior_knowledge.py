@@ -14,8 +14,8 @@ from lwf_assets.tasks.task import Task
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import PriorSettings
-    from lwf_assets.work import Work
 
 
 def teach(

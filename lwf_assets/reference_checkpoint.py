@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.engine.samples import Sample
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 OPTIMUM = "optimum"
 

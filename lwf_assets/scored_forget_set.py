@@ -18,8 +18,8 @@ from lwf_assets.store.tables import read_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import ConfidenceSettings
-    from lwf_assets.work import Work
 
 FILE = "scored_forget_set.parquet"
 

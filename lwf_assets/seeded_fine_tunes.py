@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
 
     from lwf_assets.engine.penalties import Penalty
+    from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import TrainingSettings
-    from lwf_assets.work import Work
 
 CURVES = "learning_curves.parquet"
 VALIDATION = "validation_curve.parquet"

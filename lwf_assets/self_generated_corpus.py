@@ -12,7 +12,7 @@ from lwf_assets.errors import LwfError
 from lwf_assets.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 FILE = "corpus.parquet"
 

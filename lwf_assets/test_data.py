@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lwf_assets.amounts import characters
+from lwf_assets.cost.row_counts import characters
 from lwf_assets.errors import LwfError
 from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.tasks.rows import TestRow
@@ -16,7 +16,7 @@ from lwf_assets.tasks.task import Task
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 FILE = "test.parquet"
 

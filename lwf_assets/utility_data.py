@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lwf_assets.asset_settings import utility_tasks
+from lwf_assets.graph.settings import utility_tasks
 from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.tasks.neutral_text import read_passages
 from lwf_assets.tasks.rows import TestRow
@@ -19,7 +19,7 @@ from lwf_assets.tasks.task import Task
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 ITEMS = "items.parquet"
 NEUTRAL = "neutral.parquet"

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from lwf_assets.engine.samples import Sample
 from lwf_assets.forgetting_fine_tune import read_ledger
-from lwf_assets.graph import ASSET, Cell, cells, inputs_of
+from lwf_assets.graph.table import ASSET, Cell, cells, inputs_of
+from lwf_assets.graph.work import Work
 from lwf_assets.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.store.tables import read_rows
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
-from lwf_assets.work import Work
 
 SEEDS = (0, 3)
 PASSAGES = ["Birds sing in the morning.", "A stone lies by the road."]

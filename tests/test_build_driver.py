@@ -11,7 +11,7 @@ from tiny import tiny_study_values, write_study
 
 from dagster_project.build_driver import CellRun, Decision, Progress, RunState, decide
 from dagster_project.planner import Action, Plan, Step
-from lwf_assets.graph import Cell, cells, checked_with, inputs_of
+from lwf_assets.graph.table import Cell, cells, checked_with, inputs_of
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 

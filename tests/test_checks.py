@@ -26,7 +26,7 @@ from lwf_assets.checks import (
     prompts_do_not_overlap,
     weights_are_finite,
 )
-from lwf_assets.graph import ASSET
+from lwf_assets.graph.table import ASSET
 from lwf_assets.seeded_fine_tunes import CURVES, SEEDS
 from lwf_assets.self_generated_corpus import EMPTY, END, LENGTH
 from lwf_assets.store.tables import write_rows

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from test_real_model import QUICKSTART
 from tiny import save_tiny_model, tiny_llama
 
-from lwf_assets.amounts import characters
-from lwf_assets.cost import LIBRARIES, Cost, cost_of
-from lwf_assets.graph import ASSETS, Cell, cells
-from lwf_assets.model_facts import read_facts
+from lwf_assets.cost.cell_cost import LIBRARIES, Cost, cost_of
+from lwf_assets.cost.model_size import read_facts
+from lwf_assets.cost.row_counts import characters
+from lwf_assets.graph.table import ASSETS, Cell, cells
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
@@ -340,9 +340,9 @@ def test_a_manifest_of_data_tells_lengths_in_characters() -> None:
 MEASURE = """
 import sys
 from pathlib import Path
-from lwf_assets.cost import cost_of
+from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.store.home import Home
-from lwf_assets.graph import Cell
+from lwf_assets.graph.table import Cell
 from lwf_assets.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.file import load_study

@@ -14,8 +14,8 @@ from world import World
 
 from dagster_project.foresight import Foresight, foresee
 from dagster_project.planner import Action
-from lwf_assets import free_memory as free_memory_module
-from lwf_assets.graph import Cell
+from lwf_assets.cost import free_memory as free_memory_module
+from lwf_assets.graph.table import Cell
 from lwf_assets.store.partition import Partition
 
 PLAN = """

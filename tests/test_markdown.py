@@ -11,7 +11,7 @@ from world import World
 
 from dagster_project.cli import app
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import Cell
+from lwf_assets.graph.table import Cell
 from lwf_assets.reports.built import built_reports, built_with
 from lwf_assets.reports.markdown import write_markdown
 from lwf_assets.reports.numbers import significant

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lwf_assets.graph import cells
+from lwf_assets.graph.table import cells
 from lwf_assets.study.file import load_study
 from lwf_assets.tasks.task import Task
 

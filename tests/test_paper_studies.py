@@ -15,10 +15,10 @@ from header_models import write_header_model
 from tiny import save_tiny_model
 
 from dagster_project.planner import make_plan
-from lwf_assets.amounts import Known
-from lwf_assets.cost import cost_of
+from lwf_assets.cost.cell_cost import cost_of
+from lwf_assets.cost.row_counts import Known
 from lwf_assets.eval_report import read_summary
-from lwf_assets.graph import Cell, cells, partitions
+from lwf_assets.graph.table import Cell, cells, partitions
 from lwf_assets.materialize import materialize
 from lwf_assets.store.home import Home
 from lwf_assets.store.manifest import Manifest

@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-import lwf_assets.graph
+import lwf_assets.graph.table
 from dagster_project.planner import Action, Plan, Step, make_plan, with_ancestors
 from lwf_assets import materialize as materialize_module
 from lwf_assets.checks import Verdict, checks_of
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import Cell, cells, inputs_of, settings_of
+from lwf_assets.graph.table import Cell, cells, inputs_of, settings_of
+from lwf_assets.graph.work import Work
 from lwf_assets.judge import judge, standing
 from lwf_assets.materialize import materialize
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
-from lwf_assets.work import Work
 
 FIRST, SECOND = "teeth|sums", "minds|sums"
 
@@ -35,7 +35,7 @@ def cell(text: str) -> Cell:
     """The cell that is written `asset[forgetting|learning]`, or `evaluation[learning|model]`."""
     asset, _, key = text.rstrip("]").partition("[")
     names = iter(key.split("|")) if key else iter(())
-    dimensions = lwf_assets.graph.ASSET[asset].dimensions
+    dimensions = lwf_assets.graph.table.ASSET[asset].dimensions
     return Cell(asset, Partition(**{dimension: next(names) for dimension in dimensions}))
 
 
@@ -230,9 +230,9 @@ def test_an_input_that_came_out_the_same_makes_nothing_stale(fresh: Pretend) -> 
 
 
 def test_a_raised_code_version_is_told(fresh: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = lwf_assets.graph.ASSET["eval_report"]
+    before = lwf_assets.graph.table.ASSET["eval_report"]
     raised = dataclasses.replace(before, code_version="next")
-    monkeypatch.setitem(lwf_assets.graph.ASSET, "eval_report", raised)
+    monkeypatch.setitem(lwf_assets.graph.table.ASSET, "eval_report", raised)
     steps = fresh.steps()
     assert set(steps) == REPORTS
     assert steps[f"eval_report[{FIRST}]"].reasons == (f"its code changed: {before.code_version} -> next",)

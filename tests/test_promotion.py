@@ -20,7 +20,7 @@ from world import World, copied
 
 from dagster_project.champions import CHAMPION, promote_challenger, roll_back
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import Cell
+from lwf_assets.graph.table import Cell
 from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.find import find_manifest
 from lwf_assets.promotion import decide_promotion

@@ -11,7 +11,7 @@ from tiny import tiny_study_values, write_study
 
 from dagster_project.builder import build
 from dagster_project.planner import Plan, make_plan
-from lwf_assets.graph import Cell
+from lwf_assets.graph.table import Cell
 from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study

@@ -10,8 +10,8 @@ from pydantic import Field
 from lwf_assets.study.arms import ArmSettings
 
 if TYPE_CHECKING:
+    from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import TrainingSettings
-    from lwf_assets.work import Work
 
 
 class ExtraStepsArm(ArmSettings):

@@ -11,8 +11,8 @@ from lwf_assets.study.arms import ArmSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from lwf_assets.graph.work import Work
     from lwf_assets.seeded_fine_tunes import Treatment
-    from lwf_assets.work import Work
 
 
 class L2SpArm(ArmSettings):

@@ -10,7 +10,7 @@ from lwf_assets.study.arms import ArmSettings
 from lwf_assets.study.sections import TaskName
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 
 class OtherBaseArm(ArmSettings):

@@ -9,7 +9,7 @@ from pydantic import Field
 from lwf_assets.study.arms import ArmSettings
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 
 class WeightDecayArm(ArmSettings):

@@ -12,8 +12,8 @@ from lwf_assets.study.sections import TaskName
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from lwf_assets.graph.work import Work
     from lwf_assets.seeded_fine_tunes import Treatment
-    from lwf_assets.work import Work
 
 
 class WeightNoiseArm(ArmSettings):

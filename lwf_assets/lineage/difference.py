@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from lwf_assets.graph.setting_changes import setting_changes
 from lwf_assets.lineage.chain import Chain, Link
-from lwf_assets.setting_changes import setting_changes
 from lwf_assets.store.manifest import FileEntry
 from lwf_assets.store.tables import read_rows
 

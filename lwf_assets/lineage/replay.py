@@ -11,14 +11,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import ASSET, Cell
+from lwf_assets.graph.table import ASSET, Cell
+from lwf_assets.graph.work import Work
 from lwf_assets.lineage.chain import Chain, Link
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study.study import Study
-from lwf_assets.work import Work
 
 CHEAP = ("scored_forget_set",)
 """Assets that take seconds and no model, so that every audit can make them again."""

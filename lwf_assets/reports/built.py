@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import Cell, cells, inputs_of
+from lwf_assets.graph.table import Cell, cells, inputs_of
+from lwf_assets.graph.work import Work
 from lwf_assets.reports.cell_report import cell_report
 from lwf_assets.reports.report import CellReport
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
-from lwf_assets.work import Work
 
 
 def built_reports(study: Study, store: Store, wanted: Collection[Cell]) -> dict[str, CellReport]:

@@ -40,7 +40,7 @@ from lwf_assets.statistics import rank_correlation
 from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:
-    from lwf_assets.work import Work
+    from lwf_assets.graph.work import Work
 
 PRIMARY = "accuracy"
 SATURATED = 0.02

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from lwf_assets.amounts import Amount
-from lwf_assets.arithmetic import training_steps
-from lwf_assets.model_facts import ModelFacts
+from lwf_assets.cost.flops import training_steps
+from lwf_assets.cost.model_size import ModelFacts
+from lwf_assets.cost.row_counts import Amount
 from lwf_assets.study.study import Study
 
 LOGIT_COPIES = 3.3

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lwf_assets.arms.other_base import OtherBaseArm
-from lwf_assets.asset_inputs import is_probed, read_by_arm, read_by_evaluation, read_by_probe, read_by_report
-from lwf_assets.asset_settings import (
+from lwf_assets.graph.inputs import is_probed, read_by_arm, read_by_evaluation, read_by_probe, read_by_report
+from lwf_assets.graph.models import compared, find
+from lwf_assets.graph.settings import (
     HashFile,
     Settings,
     arm_settings,
@@ -28,7 +29,6 @@ from lwf_assets.asset_settings import (
     utility_fingerprint,
     utility_scoring,
 )
-from lwf_assets.compared import compared, find
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
 from lwf_assets.study.study import Study

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from lwf_assets.amounts import Amount
-from lwf_assets.model_facts import ModelFacts
+from lwf_assets.cost.model_size import ModelFacts
+from lwf_assets.cost.row_counts import Amount
 from lwf_assets.study.sections import TrainingSettings, UnlearningSettings
 
 BACKWARD = 2

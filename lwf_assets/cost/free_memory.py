@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from lwf_assets.cost import Cost
+from lwf_assets.cost.cell_cost import Cost
 from lwf_assets.errors import LwfError
-from lwf_assets.graph import Cell
+from lwf_assets.graph.table import Cell
 
 PROC, GROUPS, DEVICES = Path("/proc"), Path("/sys/fs/cgroup"), Path("/dev")
 ACCELERATORS = ("nvidiactl", "kfd")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lwf_assets.arms.other_base import OtherBaseArm
-from lwf_assets.asset_settings import has_utility_data
-from lwf_assets.compared import compared_in, find
+from lwf_assets.graph.models import compared_in, find
+from lwf_assets.graph.settings import has_utility_data
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from lwf_assets.arms.extra_steps import ExtraStepsArm
-from lwf_assets.compared import find
+from lwf_assets.graph.models import find
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.arms import ForgettingArmSettings
 from lwf_assets.study.model_source import source_fingerprint

@@ -9,24 +9,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lwf_assets.amounts import (
-    Amount,
-    Known,
-    corpus_amount,
-    learning_amount,
-    other_test_amount,
-    prompt_amount,
-    taught_amount,
-    test_amount,
-)
-from lwf_assets.arithmetic import OPTIMIZER, forward, generation, gradients, training, unlearning
 from lwf_assets.arms.extra_steps import ExtraStepsArm
 from lwf_assets.arms.l2_sp import L2SpArm
-from lwf_assets.asset_settings import utility_tasks
-from lwf_assets.compared import Compared, compared_in, find
-from lwf_assets.graph import Cell
-from lwf_assets.model_facts import ModelFacts, facts_of_study
-from lwf_assets.peak_memory import (
+from lwf_assets.cost.flops import OPTIMIZER, forward, generation, gradients, training, unlearning
+from lwf_assets.cost.model_size import ModelFacts, facts_of_study
+from lwf_assets.cost.peak_memory import (
     Peak,
     batch,
     fp32_values,
@@ -38,6 +25,19 @@ from lwf_assets.peak_memory import (
     training_peak,
     weights,
 )
+from lwf_assets.cost.row_counts import (
+    Amount,
+    Known,
+    corpus_amount,
+    learning_amount,
+    other_test_amount,
+    prompt_amount,
+    taught_amount,
+    test_amount,
+)
+from lwf_assets.graph.models import Compared, compared_in, find
+from lwf_assets.graph.settings import utility_tasks
+from lwf_assets.graph.table import Cell
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.arms import ForgettingArmSettings
 from lwf_assets.study.study import BASE, Study

@@ -1,0 +1,1 @@
+"""What a cell will cost: arithmetic, memory at the peak, and wall time. No torch."""

@@ -1,0 +1,1 @@
+"""The asset graph: which cells a study has, what each is made from, and which settings decide it. No torch."""
