@@ -20,8 +20,8 @@ from lwf_assets.cost.free_memory import give_back_what_is_unused
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.precision import use_bfloat16
 from lwf_assets.engine.samples import Sample, collate
-from lwf_assets.engine.training import fine_tune
-from lwf_assets.engine.unlearning import PeriodicUnlearning
+from lwf_assets.engine.training.fine_tune import fine_tune
+from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 from lwf_assets.study.sections import TrainingSettings
 
 if TYPE_CHECKING:

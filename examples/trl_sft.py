@@ -24,7 +24,7 @@ from trl import SFTConfig, SFTTrainer
 from examples.forget_set import DATA, conflicting_half, embedded_model, load_model, load_tokenizer, own_answers, texts
 from lwf_assets.engine.precision import use_bfloat16
 from lwf_assets.engine.samples import IGNORED, Sample
-from lwf_assets.engine.unlearning import PeriodicUnlearning
+from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 
 
 def main(

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
-from lwf_assets.engine.per_sample_gradients import reduce_per_sample_gradients
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from lwf_assets.engine.gradient_blocks import GradientsOfSamples
+    from lwf_assets.engine.gradients.blocks import GradientsOfSamples
     from lwf_assets.graph.work import Work
 
 FILE = "confidence_terms.parquet"

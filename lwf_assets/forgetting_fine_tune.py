@@ -17,9 +17,9 @@ from lwf_assets.store.tables import read_rows, write_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lwf_assets.engine.objectives import Objective
-    from lwf_assets.engine.retention import Retention
-    from lwf_assets.engine.unlearning_ledger import LedgerEntry
+    from lwf_assets.engine.unlearning.ledger import LedgerEntry
+    from lwf_assets.engine.unlearning.objectives import Objective
+    from lwf_assets.engine.unlearning.retention import Retention
     from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import ConfidenceSettings, UnlearningSettings
 
@@ -57,7 +57,7 @@ def learn_with_forgetting(
         caps: one for each selected row, where they have caps of their own.
     """
     from lwf_assets.engine.samples import Sample
-    from lwf_assets.engine.unlearning import PeriodicUnlearning
+    from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 
     forgotten = [row for row in scored if row["selected"]]
     samples = [Sample(row["prompt_ids"], row["response_ids"]) for row in forgotten]
@@ -109,7 +109,7 @@ def _write_ledger(folder: Path, entries: Sequence[LedgerEntry]) -> None:
 
 
 def _objective(settings: UnlearningSettings) -> Objective:
-    from lwf_assets.engine.objectives import NPO, Ascent, Nothing, SimNPO
+    from lwf_assets.engine.unlearning.objectives import NPO, Ascent, Nothing, SimNPO
 
     beta = {} if settings.beta is None else {"beta": settings.beta}
     match settings.objective:
@@ -125,8 +125,8 @@ def _objective(settings: UnlearningSettings) -> Objective:
 
 def _retention(work: Work, scored: Rows, settings: UnlearningSettings) -> Retention | None:
     from lwf_assets.engine.checkpoint import load_model
-    from lwf_assets.engine.retention import Retention
     from lwf_assets.engine.samples import Sample
+    from lwf_assets.engine.unlearning.retention import Retention
     from lwf_assets.errors import LwfError
 
     if settings.retain is None:

@@ -80,8 +80,8 @@ def _probe(
     chosen: Sequence[dict[str, Any]],
     seed: int,
 ) -> Rows:
-    from lwf_assets.engine.quantization import quantize_weights
-    from lwf_assets.engine.relearning import relearning_curve
+    from lwf_assets.engine.probes.quantization import quantize_weights
+    from lwf_assets.engine.probes.relearning import relearning_curve
     from lwf_assets.engine.samples import Sample
 
     assert work.study.probe is not None
@@ -106,7 +106,7 @@ def _probe(
 
 
 def _look(work: Work, model: PreTrainedModel, samples: Sequence[Sample]) -> dict[str, float | None]:
-    from lwf_assets.engine.memorisation import memorisation
+    from lwf_assets.engine.evaluation.memorization import memorisation
 
     known = memorisation(model, samples, token_budget=work.study.model.token_budget)
     return {"nll": mean(one.nll for one in known), "memorised": mean(one.memorised for one in known)}

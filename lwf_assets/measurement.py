@@ -101,7 +101,7 @@ class Measurement:
 
     def own_samples(self, model: PreTrainedModel) -> Rows:
         """What the base model said: how likely it still is, and how much of it is still known by heart."""
-        from lwf_assets.engine.memorisation import memorisation
+        from lwf_assets.engine.evaluation.memorization import memorisation
         from lwf_assets.engine.samples import Sample
 
         named = [(name, row) for name, rows in self.corpora.items() for row in rows]
@@ -114,7 +114,7 @@ class Measurement:
 
     def examples(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Rows:
         """What it says to some forgetting prompts, evenly spread over the file, which may be in order of subject."""
-        from lwf_assets.engine.evaluation import greedy_responses
+        from lwf_assets.engine.evaluation.answers import greedy_responses
 
         said: Rows = []
         for name, rows in self.prompts.items():
@@ -138,7 +138,7 @@ class Measurement:
         """How far the weights are from the base model's; None where the two cannot be compared, as for a champion that
         was made from another base."""
         from lwf_assets.engine.checkpoint import load_model
-        from lwf_assets.engine.weight_distance import weight_distance
+        from lwf_assets.engine.evaluation.weight_distance import weight_distance
 
         base = load_model(self.work.input("base_model"))
         shapes, others = ({n: p.shape for n, p in of.named_parameters()} for of in (model, base))
@@ -154,7 +154,7 @@ class Measurement:
         rows: Sequence[TestRow],
         task: TaskSettings,
     ) -> Any:
-        from lwf_assets.engine.evaluation import evaluate
+        from lwf_assets.engine.evaluation.answers import evaluate
 
         study = self.work.study
         ask = partial(evaluate, batch_size=study.evaluation.batch_size, token_budget=study.model.token_budget)

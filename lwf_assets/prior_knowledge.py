@@ -24,7 +24,7 @@ def teach(
     """Fine-tune `model` in place on the prior's tasks, validation rows and all; gives figures for people."""
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.samples import encode_sample
-    from lwf_assets.engine.training import fine_tune
+    from lwf_assets.engine.training.fine_tune import fine_tune
 
     context = work.context(model)
     splits = [Task(name, task).learning_rows() for name, task in prior.tasks.items()]

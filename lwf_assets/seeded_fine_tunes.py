@@ -19,7 +19,7 @@ from lwf_assets.store.tables import write_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
 
-    from lwf_assets.engine.penalties import Penalty
+    from lwf_assets.engine.training.penalties import Penalty
     from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import TrainingSettings
 
@@ -118,8 +118,8 @@ def _fine_tune_one(
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer, save_model
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.precision import use_bfloat16
-    from lwf_assets.engine.training import fine_tune
-    from lwf_assets.engine.validation_curve import ValidationCurve
+    from lwf_assets.engine.training.fine_tune import fine_tune
+    from lwf_assets.engine.training.validation_curve import ValidationCurve
 
     model, tokenizer = load_model(base), load_tokenizer(base)
     tables = work.input("learning_data")

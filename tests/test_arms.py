@@ -18,8 +18,8 @@ from lwf_assets.arms.random_tokens import RandomTokensArm
 from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, encode_sample
-from lwf_assets.engine.training import fine_tune
-from lwf_assets.engine.weight_noise import WeightNoise
+from lwf_assets.engine.training.fine_tune import fine_tune
+from lwf_assets.engine.training.weight_noise import WeightNoise
 from lwf_assets.errors import LwfError
 from lwf_assets.forgetting_fine_tune import choose_forget_set, learn_with_forgetting
 from lwf_assets.scored_forget_set import FILE

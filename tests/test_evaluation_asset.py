@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from lwf_assets import evaluation, forgetting_probe
 from lwf_assets.engine.checkpoint import load_model, load_tokenizer
-from lwf_assets.engine.quantization import quantize_weights
+from lwf_assets.engine.probes.quantization import quantize_weights
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
 from lwf_assets.scored_forget_set import FILE

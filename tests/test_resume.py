@@ -18,7 +18,7 @@ from world import World, new_world
 # Dies without a word after so many learning steps of the asset, as if the machine had gone away.
 BUILD_AND_DIE = """
 import os, signal, sys
-from lwf_assets.engine import training
+from lwf_assets.engine.training import fine_tune as training
 
 asset, steps = sys.argv[1], int(sys.argv[2])
 plain_step_end = training._Watch.on_step_end

@@ -25,7 +25,7 @@ class BssArm(ArmSettings):
 
 def fine_tune(work: Work, arm: BssArm) -> dict[str, Any]:
     """Add the penalty to the learner's loss."""
-    from lwf_assets.engine.penalties.batch_spectral_shrinkage import BatchSpectralShrinkage
+    from lwf_assets.engine.training.penalties.batch_spectral_shrinkage import BatchSpectralShrinkage
     from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
 
     def treat(seed: int, model: PreTrainedModel) -> Treatment:

@@ -24,7 +24,7 @@ class L2SpArm(ArmSettings):
 
 def fine_tune(work: Work, arm: L2SpArm) -> dict[str, Any]:
     """Add the penalty to the learner's loss."""
-    from lwf_assets.engine.penalties.l2_sp import L2SP
+    from lwf_assets.engine.training.penalties.l2_sp import L2SP
     from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
 
     def treat(seed: int, model: PreTrainedModel) -> Treatment:

@@ -30,7 +30,7 @@ class WeightNoiseArm(ArmSettings):
 
 def fine_tune(work: Work, arm: WeightNoiseArm) -> dict[str, Any]:
     """Take steps and norms from the ledger of LWF's run of the same seed."""
-    from lwf_assets.engine.weight_noise import WeightNoise
+    from lwf_assets.engine.training.weight_noise import WeightNoise
     from lwf_assets.forgetting_fine_tune import read_ledger
     from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lwf_assets.engine.left_as_found import left_as_found
+from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.response_logits import response_logits
 from lwf_assets.engine.samples import TOKEN_BUDGET, Batch, Sample, batches_by_length, collate
 from lwf_assets.progress import SILENT, Progress

@@ -10,10 +10,10 @@ import torch
 from by_hand import in_float64, loss_by_hand
 from tiny import tiny_llama, tiny_tokenizer
 
-from lwf_assets.engine.evaluation import evaluate, greedy_responses, likeliest_choices
+from lwf_assets.engine.evaluation.answers import evaluate, greedy_responses, likeliest_choices
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, Sample, encode_sample
-from lwf_assets.engine.training import fine_tune
+from lwf_assets.engine.training.fine_tune import fine_tune
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
 from lwf_assets.study.sections import TrainingSettings

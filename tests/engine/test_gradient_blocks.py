@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lwf_assets.engine import gradient_blocks
-from lwf_assets.engine.gradient_blocks import GradientsOfSamples, reduce_factors
-from lwf_assets.engine.gradient_factors import Factor, Outer, Scattered, Whole
+from lwf_assets.engine.gradients import blocks as gradient_blocks
+from lwf_assets.engine.gradients.blocks import GradientsOfSamples, reduce_factors
+from lwf_assets.engine.gradients.factors import Factor, Outer, Scattered, Whole
 
 
 class Kept:

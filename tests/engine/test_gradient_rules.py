@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lwf_assets.engine.autograd_graph import parameters_reached_by
-from lwf_assets.engine.gradient_factors import Factor, Outer, Scattered, Whole
-from lwf_assets.engine.gradient_rules import RULES
-from lwf_assets.engine.gradient_watch import GradientWatch
+from lwf_assets.engine.gradients.autograd_graph import parameters_reached_by
+from lwf_assets.engine.gradients.factors import Factor, Outer, Scattered, Whole
+from lwf_assets.engine.gradients.rules import RULES
+from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.errors import LwfError
 
 BATCH, POSITIONS, WIDTH = 3, 4, 6

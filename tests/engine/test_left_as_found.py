@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lwf_assets.confidence_terms import confidence_terms
-from lwf_assets.engine.left_as_found import left_as_found
 from lwf_assets.engine.loss import negative_log_likelihoods
+from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.samples import Sample
 from lwf_assets.fisher_diagonal import fisher_diagonal
 from lwf_assets.progress import SILENT, Progress, Silent

@@ -7,7 +7,7 @@ import torch
 from by_hand import loss_by_hand, samples_of_all_lengths, tiny_model
 from tiny import random_samples, tiny_llama
 
-from lwf_assets.engine.memorisation import memorisation
+from lwf_assets.engine.evaluation.memorization import memorisation
 from lwf_assets.engine.samples import Sample
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lwf_assets.engine.objectives import NPO, Ascent, Nothing, Objective, SimNPO
+from lwf_assets.engine.unlearning.objectives import NPO, Ascent, Nothing, Objective, SimNPO
 
 NATS = st.floats(0.01, 80, allow_nan=False)
 TOKENS = st.integers(1, 50)

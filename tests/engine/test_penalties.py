@@ -22,10 +22,10 @@ from trainers import Snapshots, StopAt, StoppedError
 from transformers import PreTrainedModel
 
 from lwf_assets.engine.loss import token_losses
-from lwf_assets.engine.penalties import L2SP, BatchSpectralShrinkage, Penalty
-from lwf_assets.engine.penalties.batch_spectral_shrinkage import response_features, smallest_squares
 from lwf_assets.engine.samples import Batch, Sample, collate
-from lwf_assets.engine.training import fine_tune
+from lwf_assets.engine.training.fine_tune import fine_tune
+from lwf_assets.engine.training.penalties import L2SP, BatchSpectralShrinkage, Penalty
+from lwf_assets.engine.training.penalties.batch_spectral_shrinkage import response_features, smallest_squares
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
 from lwf_assets.study.study import TrainingSettings

@@ -30,16 +30,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
-from lwf_assets.engine import gradient_blocks, per_sample_gradients
-from lwf_assets.engine.gradient_blocks import GradientsOfSamples
-from lwf_assets.engine.gradient_watch import GradientWatch
-from lwf_assets.engine.per_sample_gradients import gradients_handed_to, reduce_per_sample_gradients
+from lwf_assets.engine.gradients import blocks as gradient_blocks
+from lwf_assets.engine.gradients import per_sample as per_sample_gradients
+from lwf_assets.engine.gradients.blocks import GradientsOfSamples
+from lwf_assets.engine.gradients.per_sample import gradients_handed_to, reduce_per_sample_gradients
+from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
 from lwf_assets.fisher_diagonal import SquaredGradients, fisher_diagonal
 from lwf_assets.progress import Silent
 
-LOGGER = "lwf_assets.engine.per_sample_gradients"
+LOGGER = "lwf_assets.engine.gradients.per_sample"
 EIGHT_TOKENS = samples_of((3, 5), (2, 6), (4, 4), (1, 7), (5, 3))
 ALL_LENGTHS = samples_of((3, 5), (1, 1), (4, 2), (0, 8), (9, 1), (1, 3))
 REFUSED = {"Checkpointed", "CheckpointedReentrant", "DifferentiatesInForward"}

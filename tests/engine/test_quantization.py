@@ -11,7 +11,7 @@ from tiny import random_samples, tiny_llama
 from torch import Tensor
 
 from lwf_assets.engine.loss import negative_log_likelihoods
-from lwf_assets.engine.quantization import quantize_weights, round_to_int4, round_to_int8
+from lwf_assets.engine.probes.quantization import quantize_weights, round_to_int4, round_to_int8
 from lwf_assets.errors import LwfError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import random_samples, tiny_llama
 
-from lwf_assets.engine.relearning import relearning_curve
+from lwf_assets.engine.probes.relearning import relearning_curve
 from lwf_assets.engine.response_logits import response_logits
 from lwf_assets.engine.samples import collate
 from lwf_assets.engine.seeded_batches import seeded_batch

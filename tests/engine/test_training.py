@@ -17,8 +17,8 @@ from trainers import Poison, Snapshots, StopAt, StoppedError
 from transformers import PreTrainedModel, TrainerCallback
 
 from lwf_assets.engine.loss import negative_log_likelihoods
-from lwf_assets.engine.training import WHOLE, CurvePoint, fine_tune, newest_whole_checkpoint
-from lwf_assets.engine.unlearning import PeriodicUnlearning
+from lwf_assets.engine.training.fine_tune import WHOLE, CurvePoint, fine_tune, newest_whole_checkpoint
+from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
 from lwf_assets.study.sections import TrainingSettings

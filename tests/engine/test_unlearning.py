@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Sample, collate
-from lwf_assets.engine.unlearning import LedgerEntry, PeriodicUnlearning
+from lwf_assets.engine.unlearning.periodic import LedgerEntry, PeriodicUnlearning
 from lwf_assets.errors import LwfError
 
 FORGOTTEN = random_samples(9, seed=7)

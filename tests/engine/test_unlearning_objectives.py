@@ -15,11 +15,11 @@ from torch import Tensor
 from trainers import Poison, Snapshots, StopAt, StoppedError, trainer
 from transformers import PreTrainedModel
 
-from lwf_assets.engine.objectives import NPO, Nothing, Objective, SimNPO
-from lwf_assets.engine.retention import Retention
 from lwf_assets.engine.samples import Sample
 from lwf_assets.engine.seeded_batches import seeded_batch
-from lwf_assets.engine.unlearning import STATE_FILE, LedgerEntry, PeriodicUnlearning
+from lwf_assets.engine.unlearning.objectives import NPO, Nothing, Objective, SimNPO
+from lwf_assets.engine.unlearning.periodic import STATE_FILE, LedgerEntry, PeriodicUnlearning
+from lwf_assets.engine.unlearning.retention import Retention
 from lwf_assets.errors import LwfError
 
 FORGOTTEN, RETAINED = random_samples(9, seed=7), random_samples(7, seed=8)

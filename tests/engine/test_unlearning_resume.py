@@ -10,7 +10,7 @@ from by_hand import same_bits, weights
 from tiny import random_samples, tiny_llama
 from trainers import StopAt, StoppedError, trainer
 
-from lwf_assets.engine.unlearning import STATE_FILE, PeriodicUnlearning
+from lwf_assets.engine.unlearning.periodic import STATE_FILE, PeriodicUnlearning
 from lwf_assets.errors import LwfError
 
 FORGOTTEN = random_samples(9, seed=7)

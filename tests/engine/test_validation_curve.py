@@ -12,9 +12,9 @@ from tiny import random_samples, tiny_llama
 from trainers import Snapshots, StopAt, StoppedError, trainer
 
 from lwf_assets.engine.samples import Sample, collate
-from lwf_assets.engine.training import fine_tune
-from lwf_assets.engine.unlearning import PeriodicUnlearning
-from lwf_assets.engine.validation_curve import STATE_FILE, ValidationCurve
+from lwf_assets.engine.training.fine_tune import fine_tune
+from lwf_assets.engine.training.validation_curve import STATE_FILE, ValidationCurve
+from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 from lwf_assets.errors import LwfError
 from lwf_assets.study.study import TrainingSettings
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny import tiny_llama
 from torch import Tensor
 
-from lwf_assets.engine.weight_distance import euclidean_distance, euclidean_norm, weight_distance
+from lwf_assets.engine.evaluation.weight_distance import euclidean_distance, euclidean_norm, weight_distance
 
 
 def _numbers(first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -14,7 +14,7 @@ from scipy.stats import kstest
 from tiny import random_samples, tiny_llama
 from trainers import Snapshots, StopAt, StoppedError, trainer
 
-from lwf_assets.engine.weight_noise import WeightNoise, add_noise
+from lwf_assets.engine.training.weight_noise import WeightNoise, add_noise
 from lwf_assets.errors import LwfError
 
 SAVING = {"max_steps": 7, "save_strategy": "steps", "save_steps": 3}

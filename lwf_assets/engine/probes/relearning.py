@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lwf_assets.engine.left_as_found import in_evaluation_mode
 from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
+from lwf_assets.engine.model_state import in_evaluation_mode
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, collate
 from lwf_assets.engine.seeded_batches import seeded_batch
 

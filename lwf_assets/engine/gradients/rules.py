@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lwf_assets.engine.gradient_operations import Lookup, Normalization, Product, Scaling, Shift, SpreadLookup
+from lwf_assets.engine.gradients.operations import Lookup, Normalization, Product, Scaling, Shift, SpreadLookup
 
 if TYPE_CHECKING:
-    from lwf_assets.engine.gradient_watch import GradientWatch, LookedUpOnce
+    from lwf_assets.engine.gradients.watch import GradientWatch, LookedUpOnce
 
 # The arguments of a rule are called as torch calls them, for they may be given by name.
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from lwf_assets.engine.gradient_factors import Outer, Scattered, Whole
+from lwf_assets.engine.gradients.factors import Outer, Scattered, Whole
 
 if TYPE_CHECKING:
-    from lwf_assets.engine.gradient_watch import GradientWatch, LookedUpOnce
+    from lwf_assets.engine.gradients.watch import GradientWatch, LookedUpOnce
 
 
 class Product(Function):

@@ -22,7 +22,7 @@ from lwf_assets.progress import SILENT, Progress
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lwf_assets.engine.penalties import Penalty
+    from lwf_assets.engine.training.penalties import Penalty
     from lwf_assets.study.sections import TrainingSettings
 
 WHOLE = "whole"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from lwf_assets.engine.objectives.ascent import Ascent
-from lwf_assets.engine.objectives.nothing import Nothing
-from lwf_assets.engine.objectives.npo import NPO
-from lwf_assets.engine.objectives.simnpo import SimNPO
+from lwf_assets.engine.unlearning.objectives.ascent import Ascent
+from lwf_assets.engine.unlearning.objectives.nothing import Nothing
+from lwf_assets.engine.unlearning.objectives.npo import NPO
+from lwf_assets.engine.unlearning.objectives.simnpo import SimNPO
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from lwf_assets.engine.penalties.batch_spectral_shrinkage import BatchSpectralShrinkage
-from lwf_assets.engine.penalties.l2_sp import L2SP
+from lwf_assets.engine.training.penalties.batch_spectral_shrinkage import BatchSpectralShrinkage
+from lwf_assets.engine.training.penalties.l2_sp import L2SP
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lwf_assets.engine.gradient_factors import Factor, Outer, Scattered, Whole
+from lwf_assets.engine.gradients.factors import Factor, Outer, Scattered, Whole
 
 BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**25}
 """Elements that are formed at once, by type of device: of one sample on a CPU, where each core works on a sample of its

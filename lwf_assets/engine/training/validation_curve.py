@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lwf_assets.engine.callback_state import save_state, saved_state
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
+from lwf_assets.engine.training.callback_state import save_state, saved_state
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lwf_assets.engine.callback_state import save_state, saved_state
-from lwf_assets.engine.left_as_found import in_evaluation_mode
+from lwf_assets.engine.evaluation.weight_distance import euclidean_distance
 from lwf_assets.engine.loss import negative_log_likelihoods, token_losses
-from lwf_assets.engine.objectives import Ascent, Objective
-from lwf_assets.engine.retention import Retention
+from lwf_assets.engine.model_state import in_evaluation_mode
 from lwf_assets.engine.samples import Sample, batches_by_length, collate
 from lwf_assets.engine.seeded_batches import seeded_batch
-from lwf_assets.engine.unlearning_ledger import Ledger, LedgerEntry
-from lwf_assets.engine.weight_distance import euclidean_distance
+from lwf_assets.engine.training.callback_state import save_state, saved_state
+from lwf_assets.engine.unlearning.ledger import Ledger, LedgerEntry
+from lwf_assets.engine.unlearning.objectives import Ascent, Objective
+from lwf_assets.engine.unlearning.retention import Retention
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lwf_assets.engine.weight_distance import euclidean_distance, euclidean_norm
+from lwf_assets.engine.evaluation.weight_distance import euclidean_distance, euclidean_norm
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:

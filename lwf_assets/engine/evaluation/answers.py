@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from lwf_assets.engine.generation import end_token_ids, generate
-from lwf_assets.engine.left_as_found import left_as_found
 from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
+from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.samples import (
     TOKEN_BUDGET,
     Context,

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
-from lwf_assets.engine.autograd_graph import RECOMPUTES, parameters_reached_by
-from lwf_assets.engine.gradient_blocks import Reduction, reduce_factors
-from lwf_assets.engine.gradient_factors import Factor
-from lwf_assets.engine.gradient_watch import GradientWatch
-from lwf_assets.engine.left_as_found import left_as_found
+from lwf_assets.engine.gradients.autograd_graph import RECOMPUTES, parameters_reached_by
+from lwf_assets.engine.gradients.blocks import Reduction, reduce_factors
+from lwf_assets.engine.gradients.factors import Factor
+from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.engine.loss import LossReduction, sample_losses
+from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.samples import (
     TOKEN_BUDGET,
     Sample,

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import Parameter, functional
 from torch.overrides import TorchFunctionMode
 
-from lwf_assets.engine.autograd_graph import is_flattened
-from lwf_assets.engine.gradient_factors import Factor
-from lwf_assets.engine.gradient_operations import NODES_WITH_RULE
-from lwf_assets.engine.gradient_rules import RULES
+from lwf_assets.engine.gradients.autograd_graph import is_flattened
+from lwf_assets.engine.gradients.factors import Factor
+from lwf_assets.engine.gradients.operations import NODES_WITH_RULE
+from lwf_assets.engine.gradients.rules import RULES
 from lwf_assets.errors import LwfError
 
 AUTOCAST = (

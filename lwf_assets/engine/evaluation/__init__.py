@@ -1,0 +1,1 @@
+"""What a model answers, remembers, and how far its weights have moved."""

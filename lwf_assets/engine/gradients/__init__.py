@@ -1,0 +1,1 @@
+"""Gradients of single samples, for the price of one training step."""

@@ -1,0 +1,1 @@
+"""Whether something is forgotten or only hidden: relearning, rounded weights."""

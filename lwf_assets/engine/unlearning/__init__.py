@@ -1,0 +1,1 @@
+"""Periodic unlearning: the callback, its ledger, the objectives, and the retention loss."""
