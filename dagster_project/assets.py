@@ -146,7 +146,7 @@ def _build_asset(study: Study, spec: AssetSpec, *, pooled: bool) -> dg.AssetsDef
     ) -> dg.MaterializeResult[Any]:
         # Imported when a step runs: loading the definitions must stay light.
         from dagster_project.metadata import metadata_of
-        from lwf_assets.materialize import materialize
+        from lwf_assets.building.materialize import materialize
         from lwf_assets.progress import Several
 
         cell = Cell(spec.name, Partition.of_key(spec.dimensions, context.partition_key if spec.dimensions else None))

@@ -16,10 +16,10 @@ from filelock import FileLock
 
 from dagster_project.mlflow_client import experiment_of, open_client
 from dagster_project.model_registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
+from lwf_assets.building.check_runner import standing
+from lwf_assets.building.materialize import materialize
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell, checked_with
-from lwf_assets.judge import standing
-from lwf_assets.materialize import materialize
 from lwf_assets.promotion import Decision, decide_promotion
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition

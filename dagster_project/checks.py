@@ -1,4 +1,4 @@
-"""The blocking asset checks: Dagster's face of `lwf_assets.checks`."""
+"""The blocking asset checks: Dagster's face of `lwf_assets.building.checks`."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
@@ -11,7 +11,7 @@ import dagster as dg
 from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
-from lwf_assets.checks import CHECKS, Check
+from lwf_assets.building.checks import CHECKS, Check
 from lwf_assets.graph.table import ASSET, Cell, specs_of
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
@@ -47,7 +47,7 @@ def _build_check(study: Study, check: Check) -> dg.AssetChecksDefinition:
         partitions_def=partitions_definitions(study)[spec.dimensions],
     )
     def run_check(context: dg.AssetCheckExecutionContext, home: LwfHome) -> dg.AssetCheckResult:
-        from lwf_assets.judge import judge
+        from lwf_assets.building.check_runner import judge
 
         key = context.partition_key if spec.dimensions else None
         cell = Cell(check.asset, Partition.of_key(spec.dimensions, key))

@@ -87,7 +87,7 @@ def _image(png: bytes) -> str:
 def _fisher_plot(folder: Path) -> bytes:
     from safetensors import safe_open
 
-    from lwf_assets.fisher_diagonal import FILE
+    from lwf_assets.assets.fisher_diagonal import FILE
     from lwf_assets.reports.figure_formats import to_png
     from lwf_assets.reports.fisher_plot import fisher_by_layer
 
@@ -97,9 +97,9 @@ def _fisher_plot(folder: Path) -> bytes:
 
 
 def _scored_plot(folder: Path) -> bytes:
+    from lwf_assets.assets.scored_forget_set import FILE
     from lwf_assets.reports.confidence_plots import confidence_histogram
     from lwf_assets.reports.figure_formats import to_png
-    from lwf_assets.scored_forget_set import FILE
     from lwf_assets.store.tables import read_rows
 
     rows = read_rows(folder / FILE)

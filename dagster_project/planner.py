@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from lwf_assets.building.check_runner import standing
 from lwf_assets.graph.setting_changes import setting_changes
 from lwf_assets.graph.settings import HashFile
 from lwf_assets.graph.table import Cell, cells, checked_with, inputs_of, settings_of
-from lwf_assets.judge import standing
 from lwf_assets.store.manifest import InputVersion, Manifest, recipe_hash
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study

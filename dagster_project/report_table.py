@@ -21,7 +21,7 @@ def report_figures(home: Home, cell: Cell) -> dict[str, Any]:
     Raises:
         LwfError: the report is not built.
     """
-    from lwf_assets import eval_report
+    from lwf_assets.assets import eval_report
 
     artifact = home.store.built(cell.asset, cell.partition)
     checkpoint = home.store.built("lwf_checkpoint", cell.partition)
@@ -48,7 +48,7 @@ def print_reports(out: Console, study: Study, home: Home, wanted: list[Cell]) ->
             out.print(Text(f"  {name.replace('_', ' ')}: {figures[name]}"), soft_wrap=True)
     board = home.store.current("leaderboard", Partition())
     if board is not None and len(wanted) > 1:
-        from lwf_assets import leaderboard
+        from lwf_assets.assets import leaderboard
 
         out.print(Text(f"leaderboard of {study.name}: {board.path / leaderboard.PAGE}"), soft_wrap=True)
 

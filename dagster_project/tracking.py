@@ -20,9 +20,9 @@ from filelock import FileLock
 from dagster_project.mlflow_address import web_address
 from dagster_project.mlflow_client import experiment_of, open_client
 from dagster_project.model_registry import RECIPE_TAG, VERSION_TAG
-from lwf_assets import eval_report, leaderboard
+from lwf_assets.assets import eval_report, leaderboard
+from lwf_assets.building.materialize import Materialized
 from lwf_assets.graph.table import Cell
-from lwf_assets.materialize import Materialized
 from lwf_assets.progress import Silent
 from lwf_assets.study.study import Study
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lwf_assets import scored_forget_set
+from lwf_assets.assets import scored_forget_set
 from lwf_assets.errors import LwfError
 from lwf_assets.reports.effects import effects_of, with_curve_measures
 from lwf_assets.reports.evaluations import REFERENCE, Evaluation, read_evaluation

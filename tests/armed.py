@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from tiny import tiny_study_values, write_prompts, write_study
 from torch import Tensor
 
+from lwf_assets.building.materialize import materialize
 from lwf_assets.engine.samples import Sample
-from lwf_assets.forgetting_fine_tune import read_ledger
+from lwf_assets.fine_tuning.forgetting import read_ledger
 from lwf_assets.graph.table import ASSET, Cell, cells, inputs_of
 from lwf_assets.graph.work import Work
-from lwf_assets.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.store.tables import read_rows

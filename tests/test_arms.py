@@ -11,19 +11,20 @@ import pytest
 from armed import SEEDS, Armed, furthest, samples_of, weights
 from tiny import load_tiny, random_samples, tiny_llama
 
-from lwf_assets import forgetting_fine_tune, learning_data
-from lwf_assets.arms import bss, l2_sp, random_tokens, weight_decay
-from lwf_assets.arms.extra_steps import learning_steps
-from lwf_assets.arms.random_tokens import RandomTokensArm
+from lwf_assets.assets import learning_data
+from lwf_assets.assets.scored_forget_set import FILE
 from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, encode_sample
 from lwf_assets.engine.training.fine_tune import fine_tune
 from lwf_assets.engine.training.weight_noise import WeightNoise
 from lwf_assets.errors import LwfError
-from lwf_assets.forgetting_fine_tune import choose_forget_set, learn_with_forgetting
-from lwf_assets.scored_forget_set import FILE
-from lwf_assets.seeded_fine_tunes import CURVES, VALIDATION
+from lwf_assets.fine_tuning import forgetting as forgetting_fine_tune
+from lwf_assets.fine_tuning.arms import bss, l2_sp, random_tokens, weight_decay
+from lwf_assets.fine_tuning.arms.extra_steps import learning_steps
+from lwf_assets.fine_tuning.arms.random_tokens import RandomTokensArm
+from lwf_assets.fine_tuning.forgetting import choose_forget_set, learn_with_forgetting
+from lwf_assets.fine_tuning.per_seed import CURVES, VALIDATION
 from lwf_assets.store.tables import read_rows
 from lwf_assets.study.sections import RetentionSettings, TrainingSettings, UnlearningSettings
 from lwf_assets.tasks.task import Task

@@ -20,10 +20,10 @@ from world import World
 
 from dagster_project import cli
 from dagster_project.resources import LwfHome
-from lwf_assets import reference_checkpoint, self_generated_corpus
+from lwf_assets.assets import reference_checkpoint, self_generated_corpus
+from lwf_assets.building.materialize import materialize
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell
-from lwf_assets.materialize import materialize
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import read_rows

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lwf_assets import fisher_diagonal, learning_data, scored_forget_set, self_generated_corpus, test_data
-from lwf_assets.checks import (
+from lwf_assets.assets import fisher_diagonal, learning_data, scored_forget_set, self_generated_corpus, test_data
+from lwf_assets.assets.self_generated_corpus import EMPTY, END, LENGTH
+from lwf_assets.building.checks import (
     CHECKS,
     DEGENERATE_SHARE,
     Verdict,
@@ -26,9 +27,8 @@ from lwf_assets.checks import (
     prompts_do_not_overlap,
     weights_are_finite,
 )
+from lwf_assets.fine_tuning.per_seed import CURVES, SEEDS
 from lwf_assets.graph.table import ASSET
-from lwf_assets.seeded_fine_tunes import CURVES, SEEDS
-from lwf_assets.self_generated_corpus import EMPTY, END, LENGTH
 from lwf_assets.store.tables import write_rows
 
 NAN, INF = math.nan, math.inf

@@ -343,7 +343,7 @@ from pathlib import Path
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.store.home import Home
 from lwf_assets.graph.table import Cell
-from lwf_assets.materialize import materialize
+from lwf_assets.building.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.file import load_study
 
@@ -364,7 +364,7 @@ def test_foreseen_memory_is_what_a_real_model_needs(tmp_path: Path) -> None:
     """Each in a process of its own: memory that a process gave back once is not told apart from what it holds."""
     import yaml
 
-    from lwf_assets.materialize import materialize
+    from lwf_assets.building.materialize import materialize
     from lwf_assets.store.home import Home
     from lwf_assets.study.file import load_study
 

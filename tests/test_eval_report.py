@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from evaluated import FORGOTTEN, Cell, Model, usual_models
 
-from lwf_assets import eval_report, leaderboard
+from lwf_assets.assets import eval_report, leaderboard
 from lwf_assets.errors import LwfError
 from lwf_assets.store.tables import read_rows, write_rows
 

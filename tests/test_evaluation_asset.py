@@ -13,12 +13,12 @@ import torch
 from armed import FORMS, PASSAGES, SEEDS, Armed, samples_of
 from safetensors.torch import load_file
 
-from lwf_assets import evaluation, forgetting_probe
+from lwf_assets.assets import evaluation, forgetting_probe
+from lwf_assets.assets.scored_forget_set import FILE
 from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 from lwf_assets.engine.probes.quantization import quantize_weights
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
-from lwf_assets.scored_forget_set import FILE
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.tables import read_rows, write_rows
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from world import World
 
-from lwf_assets.eval_report import read_summary
+from lwf_assets.assets.eval_report import read_summary
 from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 
@@ -83,9 +83,9 @@ def test_a_real_model_learns_and_forgets(tmp_path: Path) -> None:
 def test_the_imported_model_says_what_the_gguf_file_says(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
+    from lwf_assets.building.materialize import materialize
     from lwf_assets.engine.checkpoint import load_model
     from lwf_assets.graph.table import Cell
-    from lwf_assets.materialize import materialize
     from lwf_assets.store.partition import Partition
     from lwf_assets.study.model_source import packaged_gguf
     from lwf_assets.study.sections import PackagedGgufModel

@@ -46,7 +46,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from armed import Armed
-from lwf_assets.materialize import materialize
+from lwf_assets.building.materialize import materialize
 from lwf_assets.store.store import Store
 from lwf_assets.study.file import load_study
 

@@ -361,11 +361,11 @@ MAKER = """
 import sys, time
 from pathlib import Path
 from lwf_assets.graph.table import Cell
-from lwf_assets.materialize import materialize
+from lwf_assets.building.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store
 from lwf_assets.study.file import load_study
-import lwf_assets.forgetting_prompts as asset
+import lwf_assets.assets.forgetting_prompts as asset
 
 folder = Path(sys.argv[1])
 

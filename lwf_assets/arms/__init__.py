@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lwf_assets.arms.bss import BssArm
-from lwf_assets.arms.extra_steps import ExtraStepsArm
-from lwf_assets.arms.l2_sp import L2SpArm
-from lwf_assets.arms.lwf import LwfArm
-from lwf_assets.arms.other_base import OtherBaseArm
-from lwf_assets.arms.random_tokens import RandomTokensArm
-from lwf_assets.arms.weight_decay import WeightDecayArm
-from lwf_assets.arms.weight_noise import WeightNoiseArm
+from lwf_assets.fine_tuning.arms.bss import BssArm
+from lwf_assets.fine_tuning.arms.extra_steps import ExtraStepsArm
+from lwf_assets.fine_tuning.arms.l2_sp import L2SpArm
+from lwf_assets.fine_tuning.arms.lwf import LwfArm
+from lwf_assets.fine_tuning.arms.other_base import OtherBaseArm
+from lwf_assets.fine_tuning.arms.random_tokens import RandomTokensArm
+from lwf_assets.fine_tuning.arms.weight_decay import WeightDecayArm
+from lwf_assets.fine_tuning.arms.weight_noise import WeightNoiseArm
 
 Arm = Annotated[
     LwfArm | RandomTokensArm | WeightNoiseArm | ExtraStepsArm | BssArm | L2SpArm | WeightDecayArm | OtherBaseArm,

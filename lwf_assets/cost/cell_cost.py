@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lwf_assets.arms.extra_steps import ExtraStepsArm
-from lwf_assets.arms.l2_sp import L2SpArm
 from lwf_assets.cost.flops import OPTIMIZER, forward, generation, gradients, training, unlearning
 from lwf_assets.cost.model_size import ModelFacts, facts_of_study
 from lwf_assets.cost.peak_memory import (
@@ -35,6 +33,8 @@ from lwf_assets.cost.row_counts import (
     taught_amount,
     test_amount,
 )
+from lwf_assets.fine_tuning.arms.extra_steps import ExtraStepsArm
+from lwf_assets.fine_tuning.arms.l2_sp import L2SpArm
 from lwf_assets.graph.models import Compared, compared_in, find
 from lwf_assets.graph.settings import utility_tasks
 from lwf_assets.graph.table import Cell

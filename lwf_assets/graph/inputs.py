@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lwf_assets.arms.other_base import OtherBaseArm
+from lwf_assets.fine_tuning.arms.other_base import OtherBaseArm
 from lwf_assets.graph.models import compared_in, find
 from lwf_assets.graph.settings import has_utility_data
 from lwf_assets.store.partition import Partition

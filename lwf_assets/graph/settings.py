@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lwf_assets.arms.extra_steps import ExtraStepsArm
+from lwf_assets.fine_tuning.arms.extra_steps import ExtraStepsArm
 from lwf_assets.graph.models import find
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.arms import ForgettingArmSettings

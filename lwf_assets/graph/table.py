@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from lwf_assets.arms.other_base import OtherBaseArm
+from lwf_assets.fine_tuning.arms.other_base import OtherBaseArm
 from lwf_assets.graph.inputs import is_probed, read_by_arm, read_by_evaluation, read_by_probe, read_by_report
 from lwf_assets.graph.models import compared, find
 from lwf_assets.graph.settings import (

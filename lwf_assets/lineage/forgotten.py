@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lwf_assets import learning_data, scored_forget_set
-from lwf_assets.forgetting_fine_tune import LEDGER, read_ledger
+from lwf_assets.assets import learning_data, scored_forget_set
+from lwf_assets.fine_tuning.forgetting import LEDGER, read_ledger
+from lwf_assets.fine_tuning.per_seed import SEEDS, seed_folder, seeds_of
 from lwf_assets.lineage.chain import Chain
-from lwf_assets.seeded_fine_tunes import SEEDS, seed_folder, seeds_of
 from lwf_assets.store.tables import read_rows
 
 

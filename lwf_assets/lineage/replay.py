@@ -61,7 +61,7 @@ def replay(store: Store, chain: Chain, link: Link, *, progress: Progress = SILEN
         out, scratch = Path(folder) / "out", Path(folder) / "scratch"
         out.mkdir()
         scratch.mkdir()
-        module = importlib.import_module(f"lwf_assets.{cell.asset}")
+        module = importlib.import_module(f"lwf_assets.assets.{cell.asset}")
         module.materialize(Work(study, cell.partition, inputs, out, scratch, progress))
         found = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
         recorded = {entry.path: entry.sha256 for entry in manifest.files}

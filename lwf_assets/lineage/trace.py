@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lwf_assets import learning_data
+from lwf_assets.assets import learning_data
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.forgotten import UnlearnedSample, unlearned_samples

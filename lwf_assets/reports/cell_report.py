@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lwf_assets import forgetting_fine_tune, scored_forget_set
+from lwf_assets.assets import scored_forget_set
+from lwf_assets.assets.scored_forget_set import shares_of_terms
+from lwf_assets.fine_tuning import forgetting as forgetting_fine_tune
+from lwf_assets.fine_tuning.per_seed import CURVES, seeds_of
 from lwf_assets.reports.conflict_ranking import conflict_rankings
 from lwf_assets.reports.effects import curve_in_use, effects_of, figures_of, with_curve_measures
 from lwf_assets.reports.evaluations import (
@@ -34,8 +37,6 @@ from lwf_assets.reports.report import (
     ProbeOutcome,
     Source,
 )
-from lwf_assets.scored_forget_set import shares_of_terms
-from lwf_assets.seeded_fine_tunes import CURVES, seeds_of
 from lwf_assets.statistics import rank_correlation
 from lwf_assets.store.tables import read_rows
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from lwf_assets.arms import Arm
-from lwf_assets.arms.other_base import OtherBaseArm
+from lwf_assets.fine_tuning.arms.other_base import OtherBaseArm
 from lwf_assets.study.arms import ForgettingArmSettings
 from lwf_assets.study.sections import (
     AutomationSettings,

@@ -12,10 +12,10 @@ from tiny import random_samples, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lwf_assets.confidence_terms import confidence_terms
+from lwf_assets.assets.confidence_terms import confidence_terms
+from lwf_assets.assets.fisher_diagonal import fisher_diagonal
 from lwf_assets.engine.checkpoint import parameter_difference
 from lwf_assets.engine.samples import Sample
-from lwf_assets.fisher_diagonal import fisher_diagonal
 
 
 def _fisher_and_delta(model: PreTrainedModel, *, seed: int = 1) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

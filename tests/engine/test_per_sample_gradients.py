@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
+from lwf_assets.assets.fisher_diagonal import SquaredGradients, fisher_diagonal
 from lwf_assets.engine.gradients import blocks as gradient_blocks
 from lwf_assets.engine.gradients import per_sample as per_sample_gradients
 from lwf_assets.engine.gradients.blocks import GradientsOfSamples
@@ -37,7 +38,6 @@ from lwf_assets.engine.gradients.per_sample import gradients_handed_to, reduce_p
 from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
-from lwf_assets.fisher_diagonal import SquaredGradients, fisher_diagonal
 from lwf_assets.progress import Silent
 
 LOGGER = "lwf_assets.engine.gradients.per_sample"

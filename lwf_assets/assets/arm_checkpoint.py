@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 def materialize(work: Work) -> dict[str, Any]:
     """Have the module of the arm's kind train each seed."""
     arm: Any = find(work.study, work.partition).arm
-    module = importlib.import_module(f"lwf_assets.arms.{arm.kind}")
+    module = importlib.import_module(f"lwf_assets.fine_tuning.arms.{arm.kind}")
     return {"kind": arm.kind, **module.fine_tune(work, arm)}

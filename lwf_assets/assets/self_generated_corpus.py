@@ -22,7 +22,7 @@ END, LENGTH, EMPTY = "end_of_text", "length", "empty"
 
 def materialize(work: Work) -> dict[str, Any]:
     """Write the responses: id, prompt, response, both as token ids, tokens, and how each ended."""
-    from lwf_assets import forgetting_prompts
+    from lwf_assets.assets import forgetting_prompts
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.engine.generation import end_token_ids, generate
     from lwf_assets.engine.samples import encode_prompt

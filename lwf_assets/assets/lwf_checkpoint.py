@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets import scored_forget_set
-from lwf_assets.forgetting_fine_tune import learn_with_forgetting
+from lwf_assets.assets import scored_forget_set
+from lwf_assets.fine_tuning.forgetting import learn_with_forgetting
 from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:

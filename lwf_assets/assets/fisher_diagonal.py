@@ -95,9 +95,9 @@ def materialize(work: Work) -> dict[str, Any]:
     """Write the Fisher diagonal of the learning task at its reference optimum."""
     from safetensors.torch import save_file
 
+    from lwf_assets.assets.learning_data import TRAIN, encode_rows
+    from lwf_assets.assets.reference_checkpoint import optimum
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
-    from lwf_assets.learning_data import TRAIN, encode_rows
-    from lwf_assets.reference_checkpoint import optimum
 
     settings = work.study.fisher
     path = optimum(work.input("reference_checkpoint"))

@@ -12,8 +12,8 @@ from lwf_assets.study.sections import TaskName
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from lwf_assets.fine_tuning.per_seed import Treatment
     from lwf_assets.graph.work import Work
-    from lwf_assets.seeded_fine_tunes import Treatment
 
 
 class WeightNoiseArm(ArmSettings):
@@ -31,8 +31,8 @@ class WeightNoiseArm(ArmSettings):
 def fine_tune(work: Work, arm: WeightNoiseArm) -> dict[str, Any]:
     """Take steps and norms from the ledger of LWF's run of the same seed."""
     from lwf_assets.engine.training.weight_noise import WeightNoise
-    from lwf_assets.forgetting_fine_tune import read_ledger
-    from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
+    from lwf_assets.fine_tuning.forgetting import read_ledger
+    from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
 
     ledger = read_ledger(work.input("lwf_checkpoint"), work.study.seeds)
     norms: dict[int, dict[int, float]] = {seed: {} for seed in work.study.seeds}

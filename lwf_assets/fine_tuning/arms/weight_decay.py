@@ -21,7 +21,7 @@ class WeightDecayArm(ArmSettings):
 
 def fine_tune(work: Work, arm: WeightDecayArm) -> dict[str, Any]:
     """Train as the reference, with decay."""
-    from lwf_assets.seeded_fine_tunes import fine_tune_per_seed
+    from lwf_assets.fine_tuning.per_seed import fine_tune_per_seed
 
     training = work.study.training.model_copy(update={"weight_decay": arm.weight})
     return fine_tune_per_seed(work, label="Fine-tune with weight decay", training=training)

@@ -25,7 +25,7 @@ def import_model(work: Work, prior: str | None) -> dict[str, Any]:
 
     from lwf_assets.engine.checkpoint import save_model
     from lwf_assets.engine.precision import best_device
-    from lwf_assets.prior_knowledge import teach
+    from lwf_assets.fine_tuning.prior_knowledge import teach
 
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[work.study.model.dtype]
     match work.study.model.source:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from lwf_assets import learning_data
+from lwf_assets.assets import learning_data
 from lwf_assets.errors import LwfError
-from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed, seed_folder, seeds_of
+from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed, seed_folder, seeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

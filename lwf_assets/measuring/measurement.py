@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets import forgetting_prompts, self_generated_corpus, utility_data
+from lwf_assets.assets import forgetting_prompts, self_generated_corpus, utility_data
+from lwf_assets.assets.test_data import read_test_rows
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.settings import utility_tasks
 from lwf_assets.store.tables import read_rows
-from lwf_assets.test_data import read_test_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -112,7 +112,7 @@ def _make(
     began = time.time()
     cost = cost_of(study, cell, lambda needed: store.current(needed.asset, needed.partition))
     refuse_what_cannot_fit(cell, cost)
-    module = importlib.import_module(f"lwf_assets.{cell.asset}")
+    module = importlib.import_module(f"lwf_assets.assets.{cell.asset}")
     with store.draft(cell.asset, cell.partition, recipe) as draft:
         resumed = any(draft.scratch.iterdir())
         work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
@@ -153,11 +153,11 @@ def _device() -> str:
 @cache
 def _git_commit() -> str | None:
     """Commit of the checkout that this code runs from, `-dirty` when it was changed; None outside one."""
-    folder = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
         # A service may run from a checkout that is somebody else's; git would tell it nothing.
-        command = ["git", "-c", f"safe.directory={folder.parent}", *words]
+        command = ["git", "-c", f"safe.directory={folder}", *words]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

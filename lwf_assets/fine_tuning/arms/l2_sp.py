@@ -11,8 +11,8 @@ from lwf_assets.study.arms import ArmSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from lwf_assets.fine_tuning.per_seed import Treatment
     from lwf_assets.graph.work import Work
-    from lwf_assets.seeded_fine_tunes import Treatment
 
 
 class L2SpArm(ArmSettings):
@@ -25,7 +25,7 @@ class L2SpArm(ArmSettings):
 def fine_tune(work: Work, arm: L2SpArm) -> dict[str, Any]:
     """Add the penalty to the learner's loss."""
     from lwf_assets.engine.training.penalties.l2_sp import L2SP
-    from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
+    from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
 
     def treat(seed: int, model: PreTrainedModel) -> Treatment:
         return Treatment(penalty=L2SP(model, weight=arm.weight))

@@ -28,7 +28,7 @@ def fine_tune(work: Work, arm: RandomTokensArm) -> dict[str, Any]:
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.samples import Sample
-    from lwf_assets.forgetting_fine_tune import choose_forget_set, learn_with_forgetting
+    from lwf_assets.fine_tuning.forgetting import choose_forget_set, learn_with_forgetting
 
     rows = choose_forget_set(work, arm.confidence_settings(work.study.confidence))
     base = work.input("base_model")

@@ -25,6 +25,6 @@ class OtherBaseArm(ArmSettings):
 
 def fine_tune(work: Work, arm: OtherBaseArm) -> dict[str, Any]:
     """Train as the reference, from another place."""
-    from lwf_assets.seeded_fine_tunes import fine_tune_per_seed
+    from lwf_assets.fine_tuning.per_seed import fine_tune_per_seed
 
     return fine_tune_per_seed(work, label=f"Fine-tune after {arm.prior}", base=work.input("control_base"))

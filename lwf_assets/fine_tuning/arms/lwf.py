@@ -20,7 +20,7 @@ class LwfArm(ForgettingArmSettings):
 
 def fine_tune(work: Work, arm: LwfArm) -> dict[str, Any]:
     """Choose D_U as the arm says, and unlearn it as the arm says."""
-    from lwf_assets.forgetting_fine_tune import choose_forget_set, learn_with_forgetting
+    from lwf_assets.fine_tuning.forgetting import choose_forget_set, learn_with_forgetting
 
     rows = choose_forget_set(work, arm.confidence_settings(work.study.confidence))
     return learn_with_forgetting(work, rows, arm.unlearning_settings(work.study.unlearning))

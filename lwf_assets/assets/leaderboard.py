@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lwf_assets.eval_report import read_summary
+from lwf_assets.assets.eval_report import read_summary
 from lwf_assets.reports.effect_tables import EFFECT_FIELDS, effect_from_json, effect_rows, interval_from_json
 from lwf_assets.reports.finite_json import finite, to_json
 from lwf_assets.reports.leaderboard_page import leaderboard_page

@@ -11,8 +11,8 @@ from lwf_assets.study.arms import ArmSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from lwf_assets.fine_tuning.per_seed import Treatment
     from lwf_assets.graph.work import Work
-    from lwf_assets.seeded_fine_tunes import Treatment
 
 
 class BssArm(ArmSettings):
@@ -26,7 +26,7 @@ class BssArm(ArmSettings):
 def fine_tune(work: Work, arm: BssArm) -> dict[str, Any]:
     """Add the penalty to the learner's loss."""
     from lwf_assets.engine.training.penalties.batch_spectral_shrinkage import BatchSpectralShrinkage
-    from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed
+    from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
 
     def treat(seed: int, model: PreTrainedModel) -> Treatment:
         return Treatment(penalty=BatchSpectralShrinkage(weight=arm.weight, k=arm.singular_values))

@@ -41,7 +41,7 @@ def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) 
     """Finite, non-negative, and not zero everywhere."""
     from safetensors import safe_open
 
-    from lwf_assets.fisher_diagonal import FILE
+    from lwf_assets.assets.fisher_diagonal import FILE
 
     total, names = 0.0, 0
     with safe_open(folder / FILE, framework="pt") as file:
@@ -60,7 +60,7 @@ def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) 
 
 def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     """Not mostly empty, not mostly one and the same text; the share that was cut at the length limit is told."""
-    from lwf_assets.self_generated_corpus import EMPTY, FILE, LENGTH
+    from lwf_assets.assets.self_generated_corpus import EMPTY, FILE, LENGTH
 
     rows = read_rows(folder / FILE)
     if not rows:
@@ -82,7 +82,7 @@ def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdic
 
 def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     """No test prompt stands among the training or validation prompts."""
-    from lwf_assets import learning_data, test_data
+    from lwf_assets.assets import learning_data, test_data
 
     learned = {
         _normalized(row["prompt"])
@@ -100,7 +100,7 @@ def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> Verdict:
 
 def confidence_is_finite_with_spread(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     """Every FC finite, and not all the same: otherwise the selection would be arbitrary."""
-    from lwf_assets.scored_forget_set import FILE
+    from lwf_assets.assets.scored_forget_set import FILE
 
     rows = read_rows(folder / FILE)
     values = [row["forgetting_confidence"] for row in rows]
@@ -138,7 +138,7 @@ def learning_loss_fell(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     """
     import json
 
-    from lwf_assets.seeded_fine_tunes import CURVES, SEEDS
+    from lwf_assets.fine_tuning.per_seed import CURVES, SEEDS
 
     curves = read_rows(folder / CURVES)
     drops = {}

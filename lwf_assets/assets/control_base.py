@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.base_model import import_model
+from lwf_assets.assets.base_model import import_model
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work

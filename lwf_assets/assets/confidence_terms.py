@@ -160,9 +160,9 @@ def materialize(work: Work) -> dict[str, Any]:
     """Write the terms of every sample of D_self that says something, with the sample itself."""
     from safetensors.torch import load_file
 
-    from lwf_assets import fisher_diagonal, self_generated_corpus
+    from lwf_assets.assets import fisher_diagonal, self_generated_corpus
+    from lwf_assets.assets.reference_checkpoint import optimum
     from lwf_assets.engine.checkpoint import load_model, parameter_difference
-    from lwf_assets.reference_checkpoint import optimum
     from lwf_assets.store.tables import read_rows, write_rows
 
     corpus = read_rows(work.input("self_generated_corpus") / self_generated_corpus.FILE)

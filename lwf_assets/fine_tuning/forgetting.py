@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lwf_assets import confidence_terms
-from lwf_assets.scored_forget_set import FILE, write_selection
-from lwf_assets.seeded_fine_tunes import Treatment, fine_tune_per_seed, seed_folder
+from lwf_assets.assets import confidence_terms
+from lwf_assets.assets.scored_forget_set import FILE, write_selection
+from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed, seed_folder
 from lwf_assets.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:

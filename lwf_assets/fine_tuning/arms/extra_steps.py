@@ -22,8 +22,8 @@ class ExtraStepsArm(ArmSettings):
 
 def fine_tune(work: Work, arm: ExtraStepsArm) -> dict[str, Any]:
     """Train as long as LWF does, learning and unlearning steps together; the schedule stretches over all of them."""
-    from lwf_assets import learning_data
-    from lwf_assets.seeded_fine_tunes import fine_tune_per_seed
+    from lwf_assets.assets import learning_data
+    from lwf_assets.fine_tuning.per_seed import fine_tune_per_seed
     from lwf_assets.store.tables import read_rows
 
     rows = len(read_rows(work.input("learning_data") / learning_data.TRAIN))

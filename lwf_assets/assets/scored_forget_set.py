@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from lwf_assets import confidence_terms
+from lwf_assets.assets import confidence_terms
 from lwf_assets.errors import LwfError
 from lwf_assets.statistics import rank_correlation, shares_of_variance
 from lwf_assets.store.tables import read_rows
