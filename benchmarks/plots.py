@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.reports.figure_formats import save_svg
-from lwf_assets.reports.figure_look import BASE, FONT_SIZE, INK, KEPT, LWF, REFERENCE, new_figure
+from lwf_assets.reports.plots.export import save_svg
+from lwf_assets.reports.plots.style import BASE, FONT_SIZE, INK, KEPT, LWF, REFERENCE, new_figure
 
 if TYPE_CHECKING:
     pass

@@ -1,7 +1,7 @@
 """The champion of each cell in MLflow's model registry: who becomes it, and the way back.
 
-The decision is `lwf_assets.promotion`'s. It is written on the model version, and in the store among what was said of
-the checkpoint, where the lineage finds it.
+The decision is that of `lwf_assets.comparison.promotion`. It is written on the model version, and in the store among the
+verdicts on the checkpoint, where the lineage finds it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dagster_project.mlflow_client import experiment_of, open_client
 from dagster_project.model_registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
 from lwf_assets.building.check_runner import standing
 from lwf_assets.building.materialize import materialize
+from lwf_assets.comparison.promotion import Decision, decide_promotion
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell, checked_with
-from lwf_assets.promotion import Decision, decide_promotion
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact

@@ -221,7 +221,7 @@ def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[C
 
 
 def _write_markdown(study: Study, home: Home, wanted: list[Cell], target: Path, template: Path | None) -> None:
-    from lwf_assets.reports.built import built_reports, built_with
+    from lwf_assets.comparison.stored_reports import built_reports, built_with
     from lwf_assets.reports.markdown import DEFAULT_TEMPLATE, write_markdown
 
     facts = {

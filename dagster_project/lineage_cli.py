@@ -65,7 +65,7 @@ def audit(
             progress=PhaseBars(bars, manifest.name),
         )
     if html is not None:
-        from lwf_assets.reports.lineage_page import lineage_page
+        from lwf_assets.lineage.page import lineage_page
 
         html.write_text(lineage_page(told), encoding="utf-8")
     if openlineage is not None:

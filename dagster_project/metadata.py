@@ -88,8 +88,8 @@ def _fisher_plot(folder: Path) -> bytes:
     from safetensors import safe_open
 
     from lwf_assets.assets.fisher_diagonal import FILE
-    from lwf_assets.reports.figure_formats import to_png
-    from lwf_assets.reports.fisher_plot import fisher_by_layer
+    from lwf_assets.reports.plots.export import to_png
+    from lwf_assets.reports.plots.fisher import fisher_by_layer
 
     with safe_open(folder / FILE, framework="pt") as file:
         means = {name: file.get_tensor(name).mean().item() for name in file.keys()}  # noqa: SIM118 - no mapping
@@ -98,8 +98,8 @@ def _fisher_plot(folder: Path) -> bytes:
 
 def _scored_plot(folder: Path) -> bytes:
     from lwf_assets.assets.scored_forget_set import FILE
-    from lwf_assets.reports.confidence_plots import confidence_histogram
-    from lwf_assets.reports.figure_formats import to_png
+    from lwf_assets.reports.plots.confidence import confidence_histogram
+    from lwf_assets.reports.plots.export import to_png
     from lwf_assets.store.tables import read_rows
 
     rows = read_rows(folder / FILE)
@@ -110,9 +110,9 @@ def _scored_plot(folder: Path) -> bytes:
 
 
 def _curves_plot(folder: Path) -> bytes:
-    from lwf_assets.reports.cell_report import learning_curves
-    from lwf_assets.reports.curve_plots import loss_curves
-    from lwf_assets.reports.figure_formats import to_png
+    from lwf_assets.comparison.cell_report import learning_curves
+    from lwf_assets.reports.plots.curves import loss_curves
+    from lwf_assets.reports.plots.export import to_png
 
     return to_png(loss_curves(learning_curves("learning loss", folder)), max_bytes=PLOT_BYTES)
 

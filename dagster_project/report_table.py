@@ -55,7 +55,7 @@ def print_reports(out: Console, study: Study, home: Home, wanted: list[Cell]) ->
 
 def _table_of_models(figures: dict[str, Any]) -> Table:
     """Every model's figures, and what it does differently from the reference in the primary measure."""
-    from lwf_assets.reports.measures import measure_name
+    from lwf_assets.comparison.measures import measure_name
 
     primary = figures["primary_measure"]
     columns = {primary: measure_name(primary), "accuracy": "accuracy", "target_nll": "target NLL"}

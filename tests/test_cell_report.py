@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lwf_assets.reports.cell_report import saturation, unreached
-from lwf_assets.reports.report import ArmEffect, Interval, ModelFigures
+from lwf_assets.comparison.cell_report import saturation, unreached
+from lwf_assets.comparison.records import ArmEffect, Interval, ModelFigures
 
 
 def _models(accuracy: float, *measures: str) -> list[ModelFigures]:

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lwf_assets.reports.conflict_ranking import conflict_rankings
-from lwf_assets.reports.forgotten_samples import forgotten_samples, source_shares, unlearning_curves
-from lwf_assets.reports.probes import read_probes
-from lwf_assets.reports.report import ForgottenSample
+from lwf_assets.comparison.conflict_ranking import conflict_rankings
+from lwf_assets.comparison.forgotten_samples import forgotten_samples, source_shares, unlearning_curves
+from lwf_assets.comparison.probes import read_probes
+from lwf_assets.comparison.records import ForgottenSample
 from lwf_assets.store.tables import write_rows
 
 

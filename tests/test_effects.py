@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from lwf_assets.comparison.effects import curve_in_use, differences, effects_of, figures_of, with_curve_measures
+from lwf_assets.comparison.evaluations import Evaluation
+from lwf_assets.comparison.records import ArmEffect
 from lwf_assets.errors import LwfError
-from lwf_assets.reports.effects import curve_in_use, differences, effects_of, figures_of, with_curve_measures
-from lwf_assets.reports.evaluations import Evaluation
-from lwf_assets.reports.report import ArmEffect
 
 
 def _table(rows: dict[int, list[float]], *, names: str = "abcdefgh") -> pd.DataFrame:

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from world import World
 
 from dagster_project.cli import app
+from lwf_assets.comparison.records import CellReport
+from lwf_assets.comparison.stored_reports import built_reports, built_with
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell
-from lwf_assets.reports.built import built_reports, built_with
 from lwf_assets.reports.markdown import write_markdown
 from lwf_assets.reports.numbers import significant
-from lwf_assets.reports.report import CellReport
 from lwf_assets.store.partition import Partition
 
 CELL = Cell("eval_report", Partition("teeth", "sums"))

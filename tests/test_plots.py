@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lwf_assets.reports import confidence_plots, curve_plots, fisher_plot, forest_plot, sample_plots
-from lwf_assets.reports.confidence_plots import _bin_edges
-from lwf_assets.reports.figure_formats import to_png, to_svg
-from lwf_assets.reports.report import ArmEffect, Curve, CurvePoint, ForgottenSample, Interval
-from lwf_assets.reports.sparkline import sparkline
+from lwf_assets.comparison.records import ArmEffect, Curve, CurvePoint, ForgottenSample, Interval
+from lwf_assets.reports.plots import confidence as confidence_plots
+from lwf_assets.reports.plots import curves as curve_plots
+from lwf_assets.reports.plots import fisher as fisher_plot
+from lwf_assets.reports.plots import forest as forest_plot
+from lwf_assets.reports.plots import samples as sample_plots
+from lwf_assets.reports.plots.confidence import _bin_edges
+from lwf_assets.reports.plots.export import to_png, to_svg
+from lwf_assets.reports.plots.sparkline import sparkline
 
 NAN = math.nan
 

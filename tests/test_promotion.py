@@ -19,11 +19,11 @@ from servers_at_work import LOOPBACK, free_port
 from world import World, copied
 
 from dagster_project.champions import CHAMPION, promote_challenger, roll_back
+from lwf_assets.comparison.promotion import decide_promotion
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell
 from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.find import find_manifest
-from lwf_assets.promotion import decide_promotion
 from lwf_assets.statistics import paired_effect
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import write_rows

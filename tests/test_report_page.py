@@ -13,10 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwf_assets.reports.leaderboard_page import leaderboard_page
-from lwf_assets.reports.numbers import bounds, common_exponent, decimals, fixed, probability, unit_of
-from lwf_assets.reports.page import CHOSEN_SHOWN, cell_page
-from lwf_assets.reports.report import (
+from lwf_assets.comparison.records import (
     ArmEffect,
     ArmRow,
     CellReport,
@@ -32,6 +29,9 @@ from lwf_assets.reports.report import (
     Source,
     SourceShare,
 )
+from lwf_assets.reports.leaderboard_page import leaderboard_page
+from lwf_assets.reports.numbers import bounds, common_exponent, decimals, fixed, probability, unit_of
+from lwf_assets.reports.page import CHOSEN_SHOWN, cell_page
 from lwf_assets.reports.wording import (
     caution,
     conflicts_found,

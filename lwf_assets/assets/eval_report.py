@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.reports import effect_tables, forgotten_samples
-from lwf_assets.reports.cell_report import cell_report
-from lwf_assets.reports.finite_json import finite, to_json
+from lwf_assets.comparison import effect_tables, forgotten_samples
+from lwf_assets.comparison.cell_report import cell_report
+from lwf_assets.comparison.finite_json import finite, to_json
+from lwf_assets.comparison.records import MODELS, UNKNOWN, CellReport, Difference
 from lwf_assets.reports.page import cell_page
-from lwf_assets.reports.report import MODELS, UNKNOWN, CellReport, Difference
 from lwf_assets.reports.wording import outcome
 from lwf_assets.store.tables import write_rows
 

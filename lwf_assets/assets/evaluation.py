@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from lwf_assets.fine_tuning.per_seed import CURVES, VALIDATION, seed_folder, seeds_of
 from lwf_assets.graph.models import Compared, find
-from lwf_assets.means import mean
 from lwf_assets.measuring.measurement import Measurement, Rows
+from lwf_assets.statistics.means import mean
 from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.study.study import BASE, LWF
 

@@ -16,7 +16,7 @@ from lwf_assets.assets import scored_forget_set
 from lwf_assets.errors import LwfError
 from lwf_assets.fine_tuning.per_seed import seed_folder, seeds_of
 from lwf_assets.graph.models import find
-from lwf_assets.means import mean
+from lwf_assets.statistics.means import mean
 from lwf_assets.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lwf_assets.assets.eval_report import read_summary
-from lwf_assets.reports.effect_tables import EFFECT_FIELDS, effect_from_json, effect_rows, interval_from_json
-from lwf_assets.reports.finite_json import finite, to_json
+from lwf_assets.comparison.effect_tables import EFFECT_FIELDS, effect_from_json, effect_rows, interval_from_json
+from lwf_assets.comparison.finite_json import finite, to_json
+from lwf_assets.comparison.records import MODELS, ArmRow, LeaderboardRow
 from lwf_assets.reports.leaderboard_page import leaderboard_page
-from lwf_assets.reports.report import MODELS, ArmRow, LeaderboardRow
 from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _arms(summary: dict[str, Any]) -> list[ArmRow]:
 
 
 def _best(rows: list[LeaderboardRow]) -> dict[str, Any]:
-    from lwf_assets.reports.measures import measure_of
+    from lwf_assets.comparison.measures import measure_of
 
     known = [row for row in rows if math.isfinite(row.difference.mean)]
     # Differences in different measures do not compare.

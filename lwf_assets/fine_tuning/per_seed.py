@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lwf_assets.assets import learning_data
-from lwf_assets.means import mean
+from lwf_assets.statistics.means import mean
 from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lwf_assets.comparison.records import CellReport, ForgottenSample
 from lwf_assets.reports import numbers
-from lwf_assets.reports.report import CellReport, ForgottenSample
 
 
 @dataclass(frozen=True)

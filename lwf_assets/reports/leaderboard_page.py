@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lwf_assets.comparison.records import ArmRow, LeaderboardRow
 from lwf_assets.reports.page_environment import page_environment
-from lwf_assets.reports.report import ArmRow, LeaderboardRow
 from lwf_assets.reports.wording import caution, leaderboard_outcome
 
 

@@ -10,20 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.comparison.measures import measure_name
 from lwf_assets.errors import LwfError
-from lwf_assets.reports import curve_plots, numbers, wording
-from lwf_assets.reports.confidence_plots import terms_scatter
-from lwf_assets.reports.figure_formats import save_svg
-from lwf_assets.reports.forest_plot import effects_forest
-from lwf_assets.reports.measures import measure_name
+from lwf_assets.reports import numbers, wording
+from lwf_assets.reports.plots import curves as curve_plots
+from lwf_assets.reports.plots.confidence import terms_scatter
+from lwf_assets.reports.plots.export import save_svg
+from lwf_assets.reports.plots.forest import effects_forest
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from matplotlib.figure import Figure
 
-    from lwf_assets.reports.report import ArmEffect, CellReport
+    from lwf_assets.comparison.records import ArmEffect, CellReport
 
-DEFAULT_TEMPLATE = Path(__file__).parent.parent / "templates" / "results.md.j2"
+DEFAULT_TEMPLATE = Path(__file__).parent / "templates" / "results.md.j2"
 
 
 def write_markdown(

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
+from lwf_assets.comparison.measures import STEPS_TO
+from lwf_assets.comparison.records import CellReport, ForgottenSample, ProbeOutcome
 from lwf_assets.reports import page_figures, wording
 from lwf_assets.reports.confidence_columns import ConfidenceColumns
-from lwf_assets.reports.measures import STEPS_TO
 from lwf_assets.reports.page_environment import page_environment
-from lwf_assets.reports.report import CellReport, ForgottenSample, ProbeOutcome
-from lwf_assets.reports.sparkline import sparkline
+from lwf_assets.reports.plots.sparkline import sparkline
 
 CHOSEN_SHOWN, KEPT_SHOWN = 150, 40
 """At most so many samples stand in the page's tables; samples.parquet has all."""

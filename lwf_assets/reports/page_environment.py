@@ -11,10 +11,10 @@ import re
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.comparison.measures import measure_name, measure_of
+from lwf_assets.comparison.records import MODELS
 from lwf_assets.reports import numbers, wording
-from lwf_assets.reports.figure_look import MODEL_NAMES
-from lwf_assets.reports.measures import measure_name, measure_of
-from lwf_assets.reports.report import MODELS
+from lwf_assets.reports.plots.style import MODEL_NAMES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,7 +31,7 @@ def page_environment() -> Environment:
     environment = Environment(
         # By name autoescape would be off: these templates end in .j2.
         autoescape=True,
-        loader=PackageLoader("lwf_assets", "templates"),
+        loader=PackageLoader("lwf_assets.reports", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lwf_assets.reports import confidence_plots, curve_plots, sample_plots
+from lwf_assets.comparison.measures import measure_name
+from lwf_assets.comparison.records import CellReport, Curve, ForgottenSample
 from lwf_assets.reports.confidence_columns import ConfidenceColumns
-from lwf_assets.reports.figure_formats import to_svg
-from lwf_assets.reports.forest_plot import effects_forest
-from lwf_assets.reports.measures import measure_name
-from lwf_assets.reports.report import CellReport, Curve, ForgottenSample
+from lwf_assets.reports.plots import confidence as confidence_plots
+from lwf_assets.reports.plots import curves as curve_plots
+from lwf_assets.reports.plots import samples as sample_plots
+from lwf_assets.reports.plots.export import to_svg
+from lwf_assets.reports.plots.forest import effects_forest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

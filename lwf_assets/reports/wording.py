@@ -8,11 +8,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lwf_assets.reports.measures import measure_name, measure_of
+from lwf_assets.comparison.measures import measure_name, measure_of
 from lwf_assets.reports.numbers import bounds, decimals, fixed, mean, probability
 
 if TYPE_CHECKING:
-    from lwf_assets.reports.report import ArmEffect, CellReport, LeaderboardRow
+    from lwf_assets.comparison.records import ArmEffect, CellReport, LeaderboardRow
 
 QUADRATIC_WARNING_SHARE = 0.5
 """Above this share of FC's variance the quadratic term decides the ranking, not the conflict with the learning task."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lwf_assets.reports.report import Interval
+from lwf_assets.comparison.records import Interval
 
 RESAMPLES = 2000
 

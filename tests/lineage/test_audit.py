@@ -18,7 +18,7 @@ from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.find import find_manifest
 from lwf_assets.lineage.forgotten import learned_rows, unlearned_samples
 from lwf_assets.lineage.open_lineage import write_events
-from lwf_assets.reports.lineage_page import lineage_page
+from lwf_assets.lineage.page import lineage_page
 from lwf_assets.store.tables import read_rows
 
 CELL = "teeth|sums"

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.coverage.calibration import SEEDS, coverage, draws_of, main
+from benchmarks.coverage.rival_intervals import INTERVALS, pigeonhole, pigeonhole_means
+from benchmarks.coverage.simulated_differences import SCENARIOS, Scenario
 from lwf_assets.statistics import minimum_detectable_effect, paired_effect, seed_effect, verdict
-from lwf_assets.statistics.calibration import SEEDS, coverage, draws_of, main
 from lwf_assets.statistics.effect import Effect
-from lwf_assets.statistics.rival_intervals import INTERVALS, pigeonhole, pigeonhole_means
-from lwf_assets.statistics.simulated_differences import SCENARIOS, Scenario
 
 DRAWS = 500
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

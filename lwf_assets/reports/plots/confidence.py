@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lwf_assets.reports.figure_look import (
+from lwf_assets.reports.numbers import common_exponent, unit_of
+from lwf_assets.reports.plots.style import (
     FONT_SIZE,
     FORGOTTEN,
     INK,
@@ -18,7 +19,6 @@ from lwf_assets.reports.figure_look import (
     new_figure,
     say_empty,
 )
-from lwf_assets.reports.numbers import common_exponent, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
-from lwf_assets.reports.report import CurvePoint
+from lwf_assets.comparison.records import CurvePoint
 
 WIDTH, HEIGHT, MARGIN = 96, 26, 3
 POINTS_DRAWN = 40

@@ -9,7 +9,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lwf_assets.reports.figure_look import BASE, BETTER, FORGOTTEN, GRID, INK, KEPT, LWF, REFERENCE, WORSE
+from lwf_assets.reports.plots.style import BASE, BETTER, FORGOTTEN, GRID, INK, KEPT, LWF, REFERENCE, WORSE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from lwf_assets.reports.finite_json import finite
-from lwf_assets.reports.report import NAN, ArmEffect, Interval
+from lwf_assets.comparison.finite_json import finite
+from lwf_assets.comparison.records import NAN, ArmEffect, Interval
 
 EFFECT_FIELDS = [
     ("model", pa.string()),

@@ -12,11 +12,9 @@ import pandas as pd
 
 from lwf_assets.assets import scored_forget_set
 from lwf_assets.assets.scored_forget_set import shares_of_terms
-from lwf_assets.fine_tuning import forgetting as forgetting_fine_tune
-from lwf_assets.fine_tuning.per_seed import CURVES, seeds_of
-from lwf_assets.reports.conflict_ranking import conflict_rankings
-from lwf_assets.reports.effects import curve_in_use, effects_of, figures_of, with_curve_measures
-from lwf_assets.reports.evaluations import (
+from lwf_assets.comparison.conflict_ranking import conflict_rankings
+from lwf_assets.comparison.effects import curve_in_use, effects_of, figures_of, with_curve_measures
+from lwf_assets.comparison.evaluations import (
     BASE,
     LWF,
     REFERENCE,
@@ -24,10 +22,10 @@ from lwf_assets.reports.evaluations import (
     of_kind,
     read_evaluations,
 )
-from lwf_assets.reports.forgotten_samples import forgotten_samples, source_shares, unlearning_curves
-from lwf_assets.reports.measures import measure_name
-from lwf_assets.reports.probes import AS_TRAINED, read_probes
-from lwf_assets.reports.report import (
+from lwf_assets.comparison.forgotten_samples import forgotten_samples, source_shares, unlearning_curves
+from lwf_assets.comparison.measures import measure_name
+from lwf_assets.comparison.probes import AS_TRAINED, read_probes
+from lwf_assets.comparison.records import (
     ArmEffect,
     CellReport,
     Curve,
@@ -37,6 +35,8 @@ from lwf_assets.reports.report import (
     ProbeOutcome,
     Source,
 )
+from lwf_assets.fine_tuning import forgetting as forgetting_fine_tune
+from lwf_assets.fine_tuning.per_seed import CURVES, seeds_of
 from lwf_assets.statistics import rank_correlation
 from lwf_assets.store.tables import read_rows
 

@@ -1,6 +1,6 @@
 """How often intervals hold the truth, on simulated differences of which it is known.
 
-python -m lwf_assets.statistics.calibration [--draws 2000] [--items 100]
+python -m benchmarks.coverage.calibration [--draws 2000] [--items 100]
 
 prints the table of docs/statistics.md.
 """
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lwf_assets.statistics.rival_intervals import INTERVALS, IntervalOf
-from lwf_assets.statistics.simulated_differences import SCENARIOS, Scenario
+from benchmarks.coverage.rival_intervals import INTERVALS, IntervalOf
+from benchmarks.coverage.simulated_differences import SCENARIOS, Scenario
 
 SEEDS = (3, 5, 10)
 

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from lwf_assets.reports.figure_look import BASE, FORGOTTEN, INK, LWF, REFERENCE, legend, new_figure, say_empty
+from lwf_assets.reports.plots.style import BASE, FORGOTTEN, INK, LWF, REFERENCE, legend, new_figure, say_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

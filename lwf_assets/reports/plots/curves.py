@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from lwf_assets.reports.figure_look import (
+from lwf_assets.reports.plots.style import (
     BASE,
     FONT_SIZE,
     FORGOTTEN,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lwf_assets.reports.report import Curve
+    from lwf_assets.comparison.records import Curve
 
 POINTS_DRAWN = 160
 """A longer curve is thinned to about so many points, after smoothing."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from lwf_assets.reports.evaluations import BASE, LWF, REFERENCE, Evaluation, of_kind
-from lwf_assets.reports.report import NAN, Curve, CurvePoint, ForgottenSample, SourceShare
+from lwf_assets.comparison.evaluations import BASE, LWF, REFERENCE, Evaluation, of_kind
+from lwf_assets.comparison.records import NAN, Curve, CurvePoint, ForgottenSample, SourceShare
 
 SCHEMA = pa.schema(
     [

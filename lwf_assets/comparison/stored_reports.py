@@ -6,11 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from lwf_assets.comparison.cell_report import cell_report
+from lwf_assets.comparison.records import CellReport
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell, cells, inputs_of
 from lwf_assets.graph.work import Work
-from lwf_assets.reports.cell_report import cell_report
-from lwf_assets.reports.report import CellReport
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lwf_assets.reports.report import NAN, Interval, RankingQuality
+from lwf_assets.comparison.records import NAN, Interval, RankingQuality
 from lwf_assets.statistics import precision_recall_of_ranking
 
 RANKINGS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lwf_assets.reports.figure_look import FONT_SIZE, FORGOTTEN, INK, KEPT, MODEL_NAMES, new_figure, say_empty
-from lwf_assets.reports.report import MODELS, ForgottenSample
+from lwf_assets.comparison.records import MODELS, ForgottenSample
+from lwf_assets.reports.plots.style import FONT_SIZE, FORGOTTEN, INK, KEPT, MODEL_NAMES, new_figure, say_empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

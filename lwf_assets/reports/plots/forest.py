@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lwf_assets.reports.figure_look import (
+from lwf_assets.comparison.measures import measure_name
+from lwf_assets.reports.plots.style import (
     BETTER,
     FONT_SIZE,
     INK,
@@ -14,7 +15,6 @@ from lwf_assets.reports.figure_look import (
     new_figure,
     say_empty,
 )
-from lwf_assets.reports.measures import measure_name
 from lwf_assets.reports.wording import direction, grade
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from lwf_assets.reports.report import ArmEffect
+    from lwf_assets.comparison.records import ArmEffect
 
 _COLOURS = {"better": BETTER, "worse": WORSE}
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from lwf_assets.comparison.evaluations import BASE, REFERENCE, Evaluation, of_kind
+from lwf_assets.comparison.measures import measure_of, steps_to
+from lwf_assets.comparison.records import NAN, ArmEffect, Interval, ModelFigures
 from lwf_assets.errors import LwfError
-from lwf_assets.reports.evaluations import BASE, REFERENCE, Evaluation, of_kind
-from lwf_assets.reports.measures import measure_of, steps_to
-from lwf_assets.reports.report import NAN, ArmEffect, Interval, ModelFigures
 from lwf_assets.statistics import (
     Effect,
     area_under_curve,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from lwf_assets.reports.evaluations import LWF, NO_SEED, REFERENCE
-from lwf_assets.reports.report import Curve, CurvePoint, ProbeOutcome
+from lwf_assets.comparison.evaluations import LWF, NO_SEED, REFERENCE
+from lwf_assets.comparison.records import Curve, CurvePoint, ProbeOutcome
 
 AS_TRAINED, RELEARNING, FORMAT = "as trained", "relearning", "format"
 

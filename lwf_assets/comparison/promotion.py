@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from lwf_assets.assets import scored_forget_set
+from lwf_assets.comparison.effects import effects_of, with_curve_measures
+from lwf_assets.comparison.evaluations import REFERENCE, Evaluation, read_evaluation
+from lwf_assets.comparison.measures import measure_name, measure_of
 from lwf_assets.errors import LwfError
-from lwf_assets.reports.effects import effects_of, with_curve_measures
-from lwf_assets.reports.evaluations import REFERENCE, Evaluation, read_evaluation
-from lwf_assets.reports.measures import measure_name, measure_of
 from lwf_assets.store.tables import read_rows
 from lwf_assets.study.sections import PromotionSettings
 

@@ -1,0 +1,1 @@
+"""How often the intervals of the reports cover the truth, beside rival intervals."""

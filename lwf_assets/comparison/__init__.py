@@ -1,0 +1,1 @@
+"""What follows from the evaluations of several models: effects, verdicts, rankings, promotion."""

@@ -1,0 +1,1 @@
+"""The plots of the reports, each a function that gives a matplotlib figure."""
