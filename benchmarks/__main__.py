@@ -51,7 +51,7 @@ def main(words: Sequence[str] | None = None) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         from benchmarks.conditions import conditions
         from benchmarks.measure import short_collections
-        from dagster_project.terminal import quiet_libraries
+        from dagster_project.cli.progress_bars import quiet_libraries
 
         quiet_libraries()
         here = conditions(

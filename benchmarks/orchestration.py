@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def orchestration() -> dict[str, Any]:
     """Wall seconds of the build and the part of it that was the assets' own work, as their manifests say; seconds of
     loading the code location and of `lwf plan` on an empty home, each three times, each in a new process."""
-    from dagster_project.terminal import quiet_libraries
+    from dagster_project.cli.progress_bars import quiet_libraries
 
     quiet_libraries()
     sys.path.insert(0, str(ROOT / "tests"))
     from tiny import tiny_study_values, write_study
 
-    from dagster_project.builder import build
+    from dagster_project.builds.builder import build
     from lwf_assets.graph.table import cells
     from lwf_assets.store.home import Home
     from lwf_assets.study.file import load_study

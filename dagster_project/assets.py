@@ -7,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import dependency, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
+from dagster_project.runs.failures import told_to_dagster
 from lwf_assets.cost.cell_cost import WITH_MODEL
 from lwf_assets.graph.table import AssetSpec, Cell, asset_code_version, specs_of, upstream_of
 from lwf_assets.store.partition import Partition
@@ -145,7 +145,7 @@ def _build_asset(study: Study, spec: AssetSpec, *, pooled: bool) -> dg.AssetsDef
         context: dg.AssetExecutionContext, home: LwfHome, tracking: MlflowTracking
     ) -> dg.MaterializeResult[Any]:
         # Imported when a step runs: loading the definitions must stay light.
-        from dagster_project.metadata import metadata_of
+        from dagster_project.ui.metadata import metadata_of
         from lwf_assets.building.materialize import materialize
         from lwf_assets.progress import Several
 

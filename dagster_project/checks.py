@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
+from dagster_project.runs.failures import told_to_dagster
 from lwf_assets.building.checks import CHECKS, Check
 from lwf_assets.graph.table import ASSET, Cell, specs_of
 from lwf_assets.store.partition import Partition
@@ -71,7 +71,7 @@ def _build_promotion(study: Study) -> dg.AssetChecksDefinition:
     def not_worse_than_champion(
         context: dg.AssetCheckExecutionContext, home: LwfHome, tracking: MlflowTracking
     ) -> dg.AssetCheckResult:
-        from dagster_project.champions import promote_challenger
+        from dagster_project.tracking.champions import promote_challenger
 
         partition = Partition.of_key(spec.dimensions, context.partition_key)
         with told_to_dagster(context.op_execution_context):

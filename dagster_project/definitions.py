@@ -13,13 +13,13 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_project.assets import build_assets
-from dagster_project.automation import INTERVAL, build_automation
+from dagster_project.automation.requests import INTERVAL, build_automation
+from dagster_project.automation.stale_marks import CHECK, build_freshness_checks, build_freshness_sensor
+from dagster_project.automation.webhook import failure_sensors
 from dagster_project.checks import build_checks
-from dagster_project.freshness import CHECK, build_freshness_checks, build_freshness_sensor
-from dagster_project.mlflow_address import tracking_uri
-from dagster_project.notification import failure_sensors
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
+from dagster_project.tracking.address import tracking_uri
 from lwf_assets.graph.table import specs_of
 from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.study.file import load_study

@@ -13,7 +13,7 @@ from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.home import Home
 
 if TYPE_CHECKING:
-    from dagster_project.tracking import TrackedCell
+    from dagster_project.tracking.cell_runs import TrackedCell
     from lwf_assets.graph.table import Cell
     from lwf_assets.study.study import Study
 
@@ -44,7 +44,7 @@ class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def cell_run(self, context: dg.AssetExecutionContext, study: Study, cell: Cell) -> Iterator[TrackedCell]:
         """The nested run of one cell, ended with the block: finished, or failed with the reason."""
-        from dagster_project.tracking import tracked_cell
+        from dagster_project.tracking.cell_runs import tracked_cell
 
         with tracked_cell(self.uri, Path(self.root), context, study, cell) as tracked:
             yield tracked

@@ -13,7 +13,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 # The tiny models are too small for more; and sums are the same bit for bit only over as many threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from dagster_project.terminal import quiet_libraries
+from dagster_project.cli.progress_bars import quiet_libraries
 
 quiet_libraries()
 

@@ -18,7 +18,7 @@ import torch
 from tiny import save_tiny_model, tiny_llama, tiny_study_values, write_study
 from world import World
 
-from dagster_project import cli
+from dagster_project.cli import main as cli
 from dagster_project.resources import LwfHome
 from lwf_assets.assets import reference_checkpoint, self_generated_corpus
 from lwf_assets.building.materialize import materialize

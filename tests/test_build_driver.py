@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_study_values, write_study
 
-from dagster_project.build_driver import CellRun, Decision, Progress, RunState, decide
-from dagster_project.planner import Action, Plan, Step
+from dagster_project.automation.build_driver import CellRun, Decision, Progress, RunState, decide
 from lwf_assets.graph.table import Cell, cells, checked_with, inputs_of
+from lwf_assets.planning.plan import Action, Plan, Step
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 

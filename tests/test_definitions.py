@@ -15,7 +15,7 @@ from tiny import write_study
 from world import World
 
 from dagster_project.definitions import build_definitions
-from dagster_project.metadata import PLOT_BYTES
+from dagster_project.ui.metadata import PLOT_BYTES
 from lwf_assets.building.checks import CHECKS
 from lwf_assets.graph.table import ASSETS, Cell, asset_code_version, cells, inputs_of, specs_of, upstream_of
 from lwf_assets.study.file import load_study
@@ -163,7 +163,7 @@ def test_below_an_lwf_checkpoint_lie_its_evaluation_its_report_and_what_is_as_no
 
 
 def test_materializations_carry_figures_a_sample_and_a_small_plot(built: World) -> None:
-    from dagster_project.instance import open_instance
+    from dagster_project.runs.instance import open_instance
 
     instance = open_instance(built.home)
     plots = 0

@@ -14,7 +14,7 @@ import sqlalchemy.exc
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
-from dagster_project.failures import FAILURE_TAG, RETRIES, Kind, kind_of, told_to_dagster
+from dagster_project.runs.failures import FAILURE_TAG, RETRIES, Kind, kind_of, told_to_dagster
 from lwf_assets.errors import LwfError
 
 
@@ -67,7 +67,7 @@ def test_kinds(error: Exception, kind: Kind) -> None:
 
 def run_failing(monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> tuple[dg.ExecuteInProcessResult, int]:
     """A job whose op meets one error after another, and how often it was tried."""
-    monkeypatch.setattr("dagster_project.failures.FIRST_WAIT", 0)
+    monkeypatch.setattr("dagster_project.runs.failures.FIRST_WAIT", 0)
     tries = 0
 
     @dg.op

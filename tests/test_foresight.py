@@ -12,16 +12,16 @@ from header_models import write_header_model
 from test_cli import json_of, lwf
 from world import World
 
-from dagster_project.foresight import Foresight, foresee
-from dagster_project.planner import Action
 from lwf_assets.cost import free_memory as free_memory_module
 from lwf_assets.graph.table import Cell
+from lwf_assets.planning.forecast import Foresight, foresee
+from lwf_assets.planning.plan import Action
 from lwf_assets.store.partition import Partition
 
 PLAN = """
 import json, sys
 sys.argv = ["lwf", "plan"]
-from dagster_project.cli import app
+from dagster_project.cli.main import app
 app(standalone_mode=False)
 names = ("torch", "transformers", "datasets", "mlflow", "dagster", "pandas", "tokenizers")
 print(json.dumps([name for name in names if name in sys.modules]))

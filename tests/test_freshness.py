@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from world import World, new_world
 
-from dagster_project.freshness import CHECK, SHOWN, build_freshness_checks, build_freshness_sensor
+from dagster_project.automation.stale_marks import CHECK, SHOWN, build_freshness_checks, build_freshness_sensor
 from dagster_project.resources import LwfHome
 
 

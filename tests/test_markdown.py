@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 from world import World
 
-from dagster_project.cli import app
+from dagster_project.cli.main import app
 from lwf_assets.comparison.records import CellReport
 from lwf_assets.comparison.stored_reports import built_reports, built_with
 from lwf_assets.errors import LwfError

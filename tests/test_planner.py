@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 import lwf_assets.graph.table
-from dagster_project.planner import Action, Plan, Step, make_plan, with_ancestors
 from lwf_assets.building import materialize as materialize_module
 from lwf_assets.building.check_runner import judge, standing
 from lwf_assets.building.checks import Verdict, checks_of
@@ -23,6 +22,7 @@ from lwf_assets.building.materialize import materialize
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell, cells, inputs_of, settings_of
 from lwf_assets.graph.work import Work
+from lwf_assets.planning.plan import Action, Plan, Step, make_plan, with_ancestors
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store

@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 from postgres import postgres_server
 from world import World, new_world
 
-from dagster_project.instance import existing_instance, open_instance
-from dagster_project.mlflow_address import tracking_uri
-from dagster_project.outside_records import outside_records
+from dagster_project.runs.instance import existing_instance, open_instance
+from dagster_project.tracking.address import tracking_uri
+from dagster_project.tracking.lineage_records import outside_records
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.find import find_manifest

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from servers_at_work import LOOPBACK, free_port
 from world import World, copied
 
-from dagster_project.champions import CHAMPION, promote_challenger, roll_back
+from dagster_project.tracking.champions import CHAMPION, promote_challenger, roll_back
 from lwf_assets.comparison.promotion import decide_promotion
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell

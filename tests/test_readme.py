@@ -8,7 +8,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from dagster_project.cli import app
+from dagster_project.cli.main import app
 from lwf_assets.study.file import load_study
 
 ROOT = Path(__file__).resolve().parent.parent

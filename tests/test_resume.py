@@ -30,7 +30,7 @@ def on_step_end(self, args, state, control, **kwargs):
 
 training._Watch.on_step_end = on_step_end
 sys.argv = ["lwf", "build"]
-from dagster_project.cli import main
+from dagster_project.cli.main import main
 main()
 """
 

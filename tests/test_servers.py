@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from servers_at_work import free_port
 
-from dagster_project.servers import serve
+from dagster_project.ui.servers import serve
 from lwf_assets.errors import LwfError
 from lwf_assets.store.home import DEFAULT_STUDY, Home
 

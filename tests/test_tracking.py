@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from world import World
 
-from dagster_project.instance import open_instance
+from dagster_project.runs.instance import open_instance
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from armed import SEEDS, Armed
 from world import World
 
-from dagster_project.audited_names import find_artifact
-from dagster_project.outside_records import outside_records
+from dagster_project.tracking.find_artifact import find_artifact
+from dagster_project.tracking.lineage_records import outside_records
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.chain import read_chain
@@ -97,7 +97,7 @@ def test_with_both_databases_gone_the_audit_still_answers(built: World) -> None:
 def test_a_run_that_is_no_longer_there_is_told(built: World) -> None:
     import dagster as dg
 
-    from dagster_project.instance import open_instance
+    from dagster_project.runs.instance import open_instance
 
     manifest = find_artifact(built.home, CELL)
     instance: dg.DagsterInstance = open_instance(built.home)

@@ -139,7 +139,7 @@ def test_a_replaced_row_is_named_whatever_is_written_beside_it(built: World, cov
 
 
 def test_a_forged_end_of_the_chain_does_not_fit_what_dagster_and_mlflow_have(built: World) -> None:
-    from dagster_project.outside_records import outside_records
+    from dagster_project.tracking.lineage_records import outside_records
 
     store = built.home.store
     manifest = find_manifest(store, CELL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dagster_project.mlflow_address import is_there, tracking_uri
-from dagster_project.model_registry import RECIPE_TAG, VERSION_TAG
+from dagster_project.tracking.address import is_there, tracking_uri
+from dagster_project.tracking.registry import RECIPE_TAG, VERSION_TAG
 from lwf_assets.lineage.audit import OutsideRecord
 from lwf_assets.lineage.chain import Chain, Link
 from lwf_assets.store.home import Home
@@ -25,7 +25,7 @@ def outside_records(home: Home, chain: Chain) -> list[OutsideRecord]:
 
 
 def _of_dagster(home: Home, chain: Chain) -> Iterator[OutsideRecord]:
-    from dagster_project.instance import existing_instance
+    from dagster_project.runs.instance import existing_instance
 
     instance = existing_instance(home)
     if instance is None:
@@ -58,7 +58,7 @@ def _of_mlflow(home: Home, chain: Chain) -> Iterator[OutsideRecord]:
     uri = tracking_uri(home)
     if not is_there(uri):
         return
-    from dagster_project.mlflow_client import open_client
+    from dagster_project.tracking.client import open_client
 
     client = open_client(uri)
     for link in chain.links:

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from dagster_project import lineage_cli
-from dagster_project.mlflow_address import PORT
-from dagster_project.report_table import print_reports, report_figures
+from dagster_project.cli import lineage as lineage_cli
+from dagster_project.cli.report_table import print_reports, report_figures
+from dagster_project.tracking.address import PORT
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import ASSET, Cell, cells
 from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
@@ -29,9 +29,9 @@ from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
-    from dagster_project.builder import Batch
-    from dagster_project.foresight import Foreseen, Foresight
-    from dagster_project.planner import Plan
+    from dagster_project.builds.builder import Batch
+    from lwf_assets.planning.forecast import Foreseen, Foresight
+    from lwf_assets.planning.plan import Plan
 
 app = typer.Typer(
     name="lwf",
@@ -58,8 +58,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and no
 @app.command()
 def plan(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
     """What is stale, why, and what it will cost in time and memory."""
-    from dagster_project.foresight import foresee
-    from dagster_project.planner import make_plan
+    from lwf_assets.planning.forecast import foresee
+    from lwf_assets.planning.plan import make_plan
 
     settings, home = load_study(study), Home.from_environment()
     made = make_plan(settings, home.store, home.file_hashes, only=_only(settings, cell))
@@ -82,8 +82,8 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Make everything fresh that is stale; what the store has already is taken from it."""
-    from dagster_project.foresight import foresee
-    from dagster_project.planner import make_plan
+    from lwf_assets.planning.forecast import foresee
+    from lwf_assets.planning.plan import make_plan
 
     settings, home = load_study(study), Home.from_environment()
     only = _only(settings, cell)
@@ -139,8 +139,8 @@ def promote(
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before.")] = False,
 ) -> None:
     """Make a cell's newest model the champion, if the study's `promotion` section allows it. Exit code 1 if not."""
-    from dagster_project.champions import promote_challenger, roll_back
-    from dagster_project.mlflow_address import tracking_uri
+    from dagster_project.tracking.address import tracking_uri
+    from dagster_project.tracking.champions import promote_challenger, roll_back
 
     settings, home = load_study(study), Home.from_environment()
     partition = _cell_partition(settings, cell)
@@ -162,7 +162,7 @@ def sql(
     as_json: JsonOption = False,
 ) -> None:
     """DuckDB over what is current in the store: one view per table of each asset."""
-    from dagster_project.views import query_store
+    from dagster_project.cli.sql import query_store
 
     names, rows = query_store(load_study(study), Home.from_environment().store, query)
     if as_json:
@@ -183,7 +183,7 @@ def ui(
 ) -> None:
     """The Dagster UI with its daemon, and the MLflow UI, until Ctrl-C: on this machine's loopback address unless told
     otherwise."""
-    from dagster_project.servers import serve
+    from dagster_project.ui.servers import serve
 
     load_study(study)  # a mistake in it is told here and not in a server's log
     serve(study.resolve(), Home.from_environment(), host, dagster_port, mlflow_port, tell=err.print)
@@ -203,10 +203,10 @@ def main() -> None:
 
 
 def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[Cell]) -> list[Cell]:
-    from dagster_project.terminal import PhaseBars, phase_bars, quiet_libraries
+    from dagster_project.cli.progress_bars import PhaseBars, phase_bars, quiet_libraries
 
     quiet_libraries()
-    from dagster_project.builder import build as run_build
+    from dagster_project.builds.builder import build as run_build
     from dagster_project.resources import LwfHome
 
     with phase_bars(err) as bars:
@@ -249,7 +249,7 @@ def _only(study: Study, key: str | None) -> list[Cell] | None:
 
 
 def _forced(study: Study, assets: list[str], only: list[Cell] | None) -> list[Cell]:
-    from dagster_project.planner import with_ancestors
+    from lwf_assets.planning.plan import with_ancestors
 
     unknown = [name for name in assets if name not in ASSET]
     if unknown:
@@ -315,7 +315,3 @@ def _duration(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"~{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
     return f"~{seconds:.0f} s" if seconds >= 1 else "<1 s"
-
-
-if __name__ == "__main__":
-    main()

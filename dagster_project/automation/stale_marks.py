@@ -8,10 +8,10 @@ nothing: to be stale is no mistake. A sensor looks whenever the plan may have ch
 
 import dagster as dg
 
-from dagster_project.plan_or_skip import plan_or_skip
-from dagster_project.planner import Action, Plan, Step, make_plan
+from dagster_project.automation.current_plan import plan_or_skip
 from dagster_project.resources import LwfHome
 from lwf_assets.graph.table import specs_of
+from lwf_assets.planning.plan import Action, Plan, Step, make_plan
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.study.study import Study
 

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dagster_project.postgres_address import with_driver
+from dagster_project.runs.postgres import with_driver
 from lwf_assets.store.home import Home
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"

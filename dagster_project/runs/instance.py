@@ -9,7 +9,7 @@ import dagster as dg
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from dagster_project.postgres_address import with_driver
+from dagster_project.runs.postgres import with_driver
 from lwf_assets.errors import LwfError
 from lwf_assets.store.home import Home
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_project.build_driver import CellRun, Decision, Progress, RunState, decide
+from dagster_project.automation.build_driver import CellRun, Decision, Progress, RunState, decide
+from dagster_project.automation.current_plan import plan_or_skip, present_study
 from dagster_project.checks import blocking_keys
-from dagster_project.failures import told_to_dagster
 from dagster_project.partitions import JOB_OF_DIMENSIONS
-from dagster_project.plan_or_skip import plan_or_skip, present_study
-from dagster_project.planner import Step, make_plan
 from dagster_project.resources import LwfHome
+from dagster_project.runs.failures import told_to_dagster
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import cells, settings_of
+from lwf_assets.planning.plan import Step, make_plan
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.home import Home
 from lwf_assets.study.study import Study

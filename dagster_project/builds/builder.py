@@ -15,11 +15,11 @@ import dagster as dg
 from dagster_project.assets import FORCE_TAG
 from dagster_project.checks import PROMOTION_CHECK, blocking_keys
 from dagster_project.definitions import build_definitions
-from dagster_project.instance import open_instance
 from dagster_project.partitions import JOB_OF_DIMENSIONS
-from dagster_project.planner import Plan, Step, make_plan
+from dagster_project.runs.instance import open_instance
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell, checked_with, inputs_of
+from lwf_assets.planning.plan import Plan, Step, make_plan
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
@@ -159,4 +159,4 @@ def _refuse_blocked(blocked: tuple[Step, ...]) -> None:
 
 def workspace_file() -> Path:
     """The workspace that Dagster's web server and daemon load."""
-    return Path(__file__).resolve().parent.parent / "workspace.yaml"
+    return Path(__file__).resolve().parents[2] / "workspace.yaml"

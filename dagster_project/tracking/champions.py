@@ -1,7 +1,7 @@
 """The champion of each cell in MLflow's model registry: who becomes it, and the way back.
 
-The decision is that of `lwf_assets.comparison.promotion`. It is written on the model version, and in the store among the
-verdicts on the checkpoint, where the lineage finds it.
+The decision is made in `comparison/promotion.py`. It is written on the model version, and in the store beside the verdicts
+on the checkpoint, where the lineage finds it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from dagster_project.mlflow_client import experiment_of, open_client
-from dagster_project.model_registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
+from dagster_project.tracking.client import experiment_of, open_client
+from dagster_project.tracking.registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
 from lwf_assets.building.check_runner import standing
 from lwf_assets.building.materialize import materialize
 from lwf_assets.comparison.promotion import Decision, decide_promotion

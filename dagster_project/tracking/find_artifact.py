@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dagster_project.mlflow_address import is_there, tracking_uri
-from dagster_project.model_registry import RECIPE_TAG, artifact_of
+from dagster_project.tracking.address import is_there, tracking_uri
+from dagster_project.tracking.registry import RECIPE_TAG, artifact_of
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.find import find_manifest
 from lwf_assets.store.home import Home
@@ -45,7 +45,7 @@ def _of_run(home: Home, run: str) -> Manifest:
 def _tags_of_run(home: Home, run: str) -> dict[str, str]:
     from mlflow.exceptions import MlflowException
 
-    from dagster_project.mlflow_client import open_client
+    from dagster_project.tracking.client import open_client
 
     uri = tracking_uri(home)
     try:
@@ -57,7 +57,7 @@ def _tags_of_run(home: Home, run: str) -> dict[str, str]:
 def _of_model(home: Home, model: re.Match[str]) -> Manifest:
     from mlflow.exceptions import MlflowException
 
-    from dagster_project.mlflow_client import open_client
+    from dagster_project.tracking.client import open_client
 
     uri = tracking_uri(home)
     if not is_there(uri):

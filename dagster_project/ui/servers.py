@@ -28,9 +28,9 @@ def serve(
     Raises:
         LwfError: a port is taken, or a server ended by itself; its log is named.
     """
-    from dagster_project.builder import workspace_file
-    from dagster_project.instance import open_instance
-    from dagster_project.mlflow_address import tracking_uri
+    from dagster_project.builds.builder import workspace_file
+    from dagster_project.runs.instance import open_instance
+    from dagster_project.tracking.address import tracking_uri
 
     reached = LOOPBACK if host in EVERYWHERE else host
     for name, port in (("dagster", dagster_port), ("mlflow", mlflow_port)):

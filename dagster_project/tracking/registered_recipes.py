@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dagster_project.mlflow_address import is_there, tracking_uri
-from dagster_project.model_registry import RECIPE_TAG
+from dagster_project.tracking.address import is_there, tracking_uri
+from dagster_project.tracking.registry import RECIPE_TAG
 from lwf_assets.errors import LwfError
 from lwf_assets.store.home import Home
 
@@ -21,7 +21,7 @@ def registered_recipes(home: Home, *, without_mlflow: bool) -> set[str]:
         raise LwfError(f"{uri}: MLflow is not there to say which models are registered; --without-mlflow goes on")
     from mlflow.exceptions import MlflowException
 
-    from dagster_project.mlflow_client import open_client
+    from dagster_project.tracking.client import open_client
 
     try:
         client = open_client(uri)

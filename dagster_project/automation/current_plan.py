@@ -7,9 +7,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from dagster_project.planner import Plan, make_plan
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import cells
+from lwf_assets.planning.plan import Plan, make_plan
 from lwf_assets.store.home import STUDY_VARIABLE, Home
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study

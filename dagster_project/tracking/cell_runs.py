@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from filelock import FileLock
 
-from dagster_project.mlflow_address import web_address
-from dagster_project.mlflow_client import experiment_of, open_client
-from dagster_project.model_registry import RECIPE_TAG, VERSION_TAG
+from dagster_project.tracking.address import web_address
+from dagster_project.tracking.client import experiment_of, open_client
+from dagster_project.tracking.registry import RECIPE_TAG, VERSION_TAG
 from lwf_assets.assets import eval_report, leaderboard
 from lwf_assets.building.materialize import Materialized
 from lwf_assets.graph.table import Cell
@@ -98,7 +98,7 @@ class TrackedCell:
         if self._cell.asset in _PAGES:
             self._client.log_artifact(self.run_id, str(materialized.artifact.path / _PAGES[self._cell.asset]))
         if self._cell.asset == "lwf_checkpoint":
-            from dagster_project.model_registry import register
+            from dagster_project.tracking.registry import register
 
             register(self._client, self._uri, self.run_id, self._study, self._cell, materialized.artifact)
 

@@ -43,10 +43,10 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """What a checkpoint was made from, what it forgot, and whether all of it is still as it was. Exit code 1 if not."""
-    from dagster_project.audited_names import find_artifact
-    from dagster_project.lineage_view import print_audit
-    from dagster_project.outside_records import outside_records
-    from dagster_project.terminal import PhaseBars, phase_bars, quiet_libraries
+    from dagster_project.cli.lineage_view import print_audit
+    from dagster_project.cli.progress_bars import PhaseBars, phase_bars, quiet_libraries
+    from dagster_project.tracking.find_artifact import find_artifact
+    from dagster_project.tracking.lineage_records import outside_records
     from lwf_assets.lineage.audit import audit as make_audit
 
     quiet_libraries()
@@ -86,7 +86,7 @@ def trace(
     as_json: JsonOption = False,
 ) -> None:
     """Which checkpoints learned from a row, or forgot it."""
-    from dagster_project.lineage_view import print_trace
+    from dagster_project.cli.lineage_view import print_trace
     from lwf_assets.lineage.trace import trace as find_checkpoints
 
     if (sample is None) == (text is None):
@@ -106,8 +106,8 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """What differs between what two checkpoints were made from, first cause first."""
-    from dagster_project.audited_names import find_artifact
-    from dagster_project.lineage_view import print_differences
+    from dagster_project.cli.lineage_view import print_differences
+    from dagster_project.tracking.find_artifact import find_artifact
     from lwf_assets.lineage.chain import read_chain
     from lwf_assets.lineage.difference import differences
 
@@ -129,7 +129,7 @@ def keep(
     undo: Annotated[bool, typer.Option("--release", help="Keep it no longer.")] = False,
 ) -> None:
     """Have `lwf gc` pass over an artifact, such as a report that was published, and all that it was made from."""
-    from dagster_project.audited_names import find_artifact
+    from dagster_project.tracking.find_artifact import find_artifact
     from lwf_assets.lineage import garbage
 
     home = Home.from_environment()
@@ -150,7 +150,7 @@ def gc(
 ) -> None:
     """List the versions that nothing needs: neither current, nor kept, nor behind a registered model. --yes removes
     them."""
-    from dagster_project.registered_recipes import registered_recipes
+    from dagster_project.tracking.registered_recipes import registered_recipes
     from lwf_assets.lineage.garbage import remove, unneeded_versions
 
     home = Home.from_environment()

@@ -1,0 +1,1 @@
+"""Runs a plan by hand, in this process."""

@@ -1,0 +1,1 @@
+"""The command line, `lwf`: one module per group of commands, and what they print."""

@@ -1,0 +1,1 @@
+"""Where Dagster keeps its runs, and what a failed one means."""
