@@ -21,7 +21,6 @@ from lwf_assets.engine.training.weight_noise import WeightNoise
 from lwf_assets.errors import LwfError
 from lwf_assets.fine_tuning import forgetting as forgetting_fine_tune
 from lwf_assets.fine_tuning.arms import bss, l2_sp, random_tokens, weight_decay
-from lwf_assets.fine_tuning.arms.extra_steps import learning_steps
 from lwf_assets.fine_tuning.arms.random_tokens import RandomTokensArm
 from lwf_assets.fine_tuning.forgetting import choose_forget_set, learn_with_forgetting
 from lwf_assets.fine_tuning.per_seed import CURVES, VALIDATION
@@ -177,7 +176,7 @@ def test_steps_of_a_training_by_epochs_are_counted_as_the_trainer_counts(
         epochs=epochs, batch_size=batch_size, gradient_accumulation=accumulation, autocast="off"
     )
     curve = fine_tune(tiny_llama(layers=1), random_samples(rows), settings, seed=0, folder=tmp_path)
-    assert learning_steps(settings, rows) == curve[-1].step
+    assert settings.optimizer_steps(rows) == curve[-1].step
 
 
 BASELINES: dict[str, Callable[..., Any]] = {

@@ -33,13 +33,10 @@ from lwf_assets.cost.row_counts import (
     taught_amount,
     test_amount,
 )
-from lwf_assets.fine_tuning.arms.extra_steps import ExtraStepsArm
-from lwf_assets.fine_tuning.arms.l2_sp import L2SpArm
 from lwf_assets.graph.models import Compared, compared_in, find
 from lwf_assets.graph.settings import utility_tasks
 from lwf_assets.graph.table import Cell
 from lwf_assets.store.partition import Partition
-from lwf_assets.study.arms import ForgettingArmSettings
 from lwf_assets.study.study import BASE, Study
 from lwf_assets.tasks.settings import TaskSettings
 
@@ -181,16 +178,17 @@ def _arm_checkpoint(study: Study, partition: Partition, known: Known, facts: Mod
     model = find(study, partition)
     train, validation = learning_amount(study, model.learning_task, known)
     work, corpus, own = training(study.training, facts, train, validation), None, study
-    if isinstance(model.arm, ForgettingArmSettings) and model.forgetting_task is not None:
+    assert model.arm is not None
+    settings = model.arm.unlearning_settings(study.unlearning)
+    if settings is not None and model.forgetting_task is not None:
         corpus = corpus_amount(study, model.forgetting_task, known)
-        settings = model.arm.unlearning_settings(study.unlearning)
         own = study.model_copy(update={"unlearning": settings})
         if work is not None:
             work += unlearning(settings, study.training, facts, train, corpus)
-    elif isinstance(model.arm, ExtraStepsArm) and work is not None:
+    elif model.arm.follows_unlearning_interval and work is not None:
         work *= 1 + 1 / study.unlearning.interval
     peak = training_peak(own, facts, train, corpus)
-    if isinstance(model.arm, L2SpArm):
+    if model.arm.keeps_starting_weights:
         peak = (*peak, model_beside("the weights at the start", facts))
     return Cost(_every_seed(study, work), peak, train.guessed or (corpus is not None and corpus.guessed))
 

@@ -58,13 +58,10 @@ def unlearning(
 
 
 def training_steps(settings: TrainingSettings, train: Amount) -> int | None:
-    """Optimizer steps of one fine-tune."""
-    if settings.max_steps is not None:
+    """Optimizer steps of one fine-tune; None if nobody knows yet how many rows there are."""
+    if train.rows is None:
         return settings.max_steps
-    if train.rows is None or settings.epochs is None:
-        return None
-    batches = math.ceil(train.rows / settings.batch_size)
-    return math.ceil(settings.epochs * math.ceil(batches / settings.gradient_accumulation))
+    return settings.optimizer_steps(train.rows)
 
 
 def _operations(facts: ModelFacts, tokens: float, logits: float, length: float) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lwf_assets.fine_tuning.arms.other_base import OtherBaseArm
 from lwf_assets.graph.models import compared_in, find
 from lwf_assets.graph.settings import has_utility_data
 from lwf_assets.store.partition import Partition
@@ -19,8 +18,7 @@ def read_by_arm(study: Study, partition: Partition, asset: str) -> Iterable[Part
     """An arm: what its kind says."""
     model = find(study, partition)
     if model.arm is not None and asset in model.arm.inputs:
-        prior = model.arm.prior if isinstance(model.arm, OtherBaseArm) else None
-        yield Partition(model.forgetting_task, model.learning_task, prior=prior)
+        yield Partition(model.forgetting_task, model.learning_task, prior=model.arm.taught_prior)
 
 
 def read_by_evaluation(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:

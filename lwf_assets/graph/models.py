@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lwf_assets.store.partition import Partition
-from lwf_assets.study.arms import ArmSettings
+from lwf_assets.study.arms import Arm
 from lwf_assets.study.study import BASE, LWF, REFERENCE, Study
 
 
@@ -17,7 +17,7 @@ class Compared:
     name: str
     learning_task: str
     forgetting_task: str | None = None
-    arm: ArmSettings | None = None
+    arm: Arm | None = None
 
     @property
     def key(self) -> str:
@@ -71,5 +71,5 @@ def _of_learning_task(study: Study, learned: str) -> Iterator[Compared]:
         if not arm.per_forgetting_task:
             yield Compared(arm_name, learned, arm=arm)
             continue
-        wanted = getattr(arm, "forgetting_tasks", None)
+        wanted = arm.only_forgetting_tasks
         yield from (Compared(arm_name, learned, name, arm) for name in forgotten if wanted is None or name in wanted)

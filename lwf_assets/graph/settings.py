@@ -12,10 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lwf_assets.fine_tuning.arms.extra_steps import ExtraStepsArm
 from lwf_assets.graph.models import find
 from lwf_assets.store.partition import Partition
-from lwf_assets.study.arms import ForgettingArmSettings
 from lwf_assets.study.model_source import source_fingerprint
 from lwf_assets.study.sections import ConfidenceSettings
 from lwf_assets.study.study import MIXED, Study
@@ -67,11 +65,12 @@ def arm_settings(study: Study, partition: Partition, hash_file: HashFile) -> Set
     arm = find(study, partition).arm
     assert arm is not None
     own = fields_of(arm, without=("learning_tasks", "forgetting_tasks"))
-    if isinstance(arm, ForgettingArmSettings):  # what it inherits from the study counts as much as what it says
-        confidence = arm.confidence_settings(study.confidence)
+    # What it inherits from the study counts as much as what it says.
+    if (confidence := arm.confidence_settings(study.confidence)) is not None:
         own["confidence"] = selection_settings(study, confidence)
-        own["unlearning"] = fields_of(arm.unlearning_settings(study.unlearning))
-    if isinstance(arm, ExtraStepsArm):
+    if (unlearning := arm.unlearning_settings(study.unlearning)) is not None:
+        own["unlearning"] = fields_of(unlearning)
+    if arm.follows_unlearning_interval:
         own["interval"] = study.unlearning.interval
     return {"arm": own}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from lwf_assets.fine_tuning.arms.other_base import OtherBaseArm
 from lwf_assets.graph.inputs import is_probed, read_by_arm, read_by_evaluation, read_by_probe, read_by_report
 from lwf_assets.graph.models import compared, find
 from lwf_assets.graph.settings import (
@@ -228,7 +227,7 @@ class Cell:
 def partitions(study: Study, dimensions: tuple[str, ...]) -> tuple[Partition, ...]:
     """Every partition along `dimensions`, in the study's order. A task is never forgotten while it is learned."""
     if PRIOR in dimensions:
-        priors = dict.fromkeys(arm.prior for arm in study.arms.values() if isinstance(arm, OtherBaseArm))
+        priors = dict.fromkeys(arm.taught_prior for arm in study.arms.values() if arm.taught_prior)
         return tuple(Partition(prior=prior) for prior in priors)
     if ARM in dimensions:
         return tuple(Partition(arm=e.key, learning_task=e.learning_task) for e in compared(study) if e.arm is not None)

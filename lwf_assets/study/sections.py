@@ -5,6 +5,7 @@ Values that are ours and not the paper's are most of them: see docs/method.md.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -123,6 +124,14 @@ class TrainingSettings(Settings):
         if (self.max_steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of max_steps and epochs")
         return self
+
+    def optimizer_steps(self, rows: int) -> int:
+        """Optimizer steps of a fine-tune on `rows` rows, counted as the Trainer counts them."""
+        if self.max_steps is not None:
+            return self.max_steps
+        assert self.epochs is not None
+        batches = math.ceil(rows / self.batch_size)
+        return math.ceil(self.epochs * max(1, math.ceil(batches / self.gradient_accumulation)))
 
 
 class ReferenceSettings(Settings):

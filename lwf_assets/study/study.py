@@ -11,9 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
-from lwf_assets.arms import Arm
-from lwf_assets.fine_tuning.arms.other_base import OtherBaseArm
-from lwf_assets.study.arms import ForgettingArmSettings
+from lwf_assets.study.arms import Arm, ArmSettings
 from lwf_assets.study.sections import (
     AutomationSettings,
     ConfidenceSettings,
@@ -93,11 +91,9 @@ class Study(Settings):
             if name in (BASE, REFERENCE, LWF):
                 raise ValueError(f"{key}: every study has a model of this name; give the arm another")
             _check_known(f"{key}.learning_tasks", arm.learning_tasks or (), self.learning_tasks)
-            _check_known(f"{key}.forgetting_tasks", getattr(arm, "forgetting_tasks", ()) or (), self.forgetting_names)
-            if isinstance(arm, OtherBaseArm):
-                _check_known(f"{key}.prior", [arm.prior], self.priors)
-            if isinstance(arm, ForgettingArmSettings):
-                _check_overrides(key, arm, self)
+            _check_known(f"{key}.forgetting_tasks", arm.only_forgetting_tasks or (), self.forgetting_names)
+            _check_known(f"{key}.prior", [arm.taught_prior] if arm.taught_prior else [], self.priors)
+            _check_overrides(key, arm, self)
         return self
 
     @property
@@ -136,8 +132,8 @@ def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None
             raise ValueError(f"{key}: there is no {name!r}; there is {', '.join(known) or 'none'}")
 
 
-def _check_overrides(key: str, arm: ForgettingArmSettings, study: Study) -> None:
-    if "loss_reduction" in arm.confidence:
+def _check_overrides(key: str, arm: ArmSettings, study: Study) -> None:
+    if "loss_reduction" in getattr(arm, "confidence", ()):
         raise ValueError(f"{key}.confidence.loss_reduction: all arms share the gradients; set it for the study")
     for section, check in (
         ("confidence", lambda: arm.confidence_settings(study.confidence)),

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field, PositiveFloat, PositiveInt
-
-from lwf_assets.study.arms import ArmSettings
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.fine_tuning.per_seed import Treatment
     from lwf_assets.graph.work import Work
-
-
-class BssArm(ArmSettings):
-    """Baseline: the plain fine-tune with a penalty on the smallest singular values of each batch's feature matrix."""
-
-    kind: Literal["bss"] = Field(description="Says that this arm is Batch Spectral Shrinkage.")
-    weight: PositiveFloat = Field(1e-3, description="Weight of the penalty; 0.001 as in its paper.")
-    singular_values: PositiveInt = Field(1, description="How many of the smallest are penalised; 1 as in its paper.")
+    from lwf_assets.study.arms import BssArm
 
 
 def fine_tune(work: Work, arm: BssArm) -> dict[str, Any]:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field, PositiveFloat
-
-from lwf_assets.study.arms import ArmSettings
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.fine_tuning.per_seed import Treatment
     from lwf_assets.graph.work import Work
-
-
-class L2SpArm(ArmSettings):
-    """Baseline: the plain fine-tune with a penalty on the squared distance from the base model's weights."""
-
-    kind: Literal["l2_sp"] = Field(description="Says that this arm is L2-SP.")
-    weight: PositiveFloat = Field(1e-2, description="Weight of half the squared distance.")
+    from lwf_assets.study.arms import L2SpArm
 
 
 def fine_tune(work: Work, arm: L2SpArm) -> dict[str, Any]:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field
-
-from lwf_assets.study.arms import ForgettingArmSettings
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
-
-
-class LwfArm(ForgettingArmSettings):
-    """LWF with some settings of its own: the ablations and sweeps, and other unlearning objectives."""
-
-    kind: Literal["lwf"] = Field(description="Says that this arm is a variant of LWF.")
+    from lwf_assets.study.arms import LwfArm
 
 
 def fine_tune(work: Work, arm: LwfArm) -> dict[str, Any]:

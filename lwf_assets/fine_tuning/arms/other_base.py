@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from pydantic import Field
-
-from lwf_assets.study.arms import ArmSettings
-from lwf_assets.study.sections import TaskName
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
-
-
-class OtherBaseArm(ArmSettings):
-    """Control: the plain fine-tune of a base with other prior knowledge. How much faster it learns is the negative
-    transfer that there is to remove."""
-
-    inputs: ClassVar[tuple[str, ...]] = ("control_base", "learning_data")
-
-    kind: Literal["other_base"] = Field(description="Says that this arm starts from another base.")
-    prior: TaskName = Field(description="Name of the knowledge, under `priors`, that its base is taught.")
+    from lwf_assets.study.arms import OtherBaseArm
 
 
 def fine_tune(work: Work, arm: OtherBaseArm) -> dict[str, Any]:

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field, NonNegativeInt
-
-from lwf_assets.study.arms import ForgettingArmSettings
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
-
-
-class RandomTokensArm(ForgettingArmSettings):
-    """Control: unlearns random tokens, as many and as long as LWF's samples, at the same steps. If it does as well,
-    then forgetting that knowledge is not the cause."""
-
-    kind: Literal["random_tokens"] = Field(description="Says that this arm is the control with random tokens.")
-    seed: NonNegativeInt = Field(0, description="Seed of the draw of tokens.")
+    from lwf_assets.study.arms import RandomTokensArm
 
 
 def fine_tune(work: Work, arm: RandomTokensArm) -> dict[str, Any]:

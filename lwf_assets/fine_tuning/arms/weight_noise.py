@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from pydantic import Field
-
-from lwf_assets.study.arms import ArmSettings
-from lwf_assets.study.sections import TaskName
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.fine_tuning.per_seed import Treatment
     from lwf_assets.graph.work import Work
-
-
-class WeightNoiseArm(ArmSettings):
-    """Control: after the steps at which LWF unlearned, random noise of the same Euclidean norm as LWF's update."""
-
-    inputs: ClassVar[tuple[str, ...]] = ("base_model", "learning_data", "lwf_checkpoint")
-    per_forgetting_task: ClassVar[bool] = True
-
-    kind: Literal["weight_noise"] = Field(description="Says that this arm is the control with weight noise.")
-    forgetting_tasks: tuple[TaskName, ...] | None = Field(
-        None, description="Forgetting tasks whose LWF run gives steps and norms; null: all of them."
-    )
+    from lwf_assets.study.arms import WeightNoiseArm
 
 
 def fine_tune(work: Work, arm: WeightNoiseArm) -> dict[str, Any]:
