@@ -9,10 +9,10 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from lwf_assets.assets.confidence_terms import confidence_terms
-from lwf_assets.assets.fisher_diagonal import fisher_diagonal
 from lwf_assets.building.materialize import materialize
 from lwf_assets.engine.checkpoint import parameter_difference
+from lwf_assets.engine.confidence import confidence_terms
+from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.generation import end_token_ids, generate
 from lwf_assets.engine.precision import best_device
 from lwf_assets.engine.samples import Sample, encode_prompt

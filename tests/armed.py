@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lwf_assets.building.materialize import materialize
 from lwf_assets.engine.samples import Sample
-from lwf_assets.fine_tuning.forgetting import read_ledger
 from lwf_assets.graph.table import ASSET, Cell, cells, inputs_of
 from lwf_assets.graph.work import Work
+from lwf_assets.store.layout import read_ledger
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.store.tables import read_rows

@@ -11,8 +11,6 @@ import pytest
 from armed import SEEDS, Armed, furthest, samples_of, weights
 from tiny import load_tiny, random_samples, tiny_llama
 
-from lwf_assets.assets import learning_data
-from lwf_assets.assets.scored_forget_set import FILE
 from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, encode_sample
@@ -21,10 +19,11 @@ from lwf_assets.engine.training.weight_noise import WeightNoise
 from lwf_assets.errors import LwfError
 from lwf_assets.fine_tuning import forgetting as forgetting_fine_tune
 from lwf_assets.fine_tuning.arms import bss, l2_sp, random_tokens, weight_decay
-from lwf_assets.fine_tuning.arms.random_tokens import RandomTokensArm
 from lwf_assets.fine_tuning.forgetting import choose_forget_set, learn_with_forgetting
-from lwf_assets.fine_tuning.per_seed import CURVES, VALIDATION
+from lwf_assets.graph.work import encode_rows
+from lwf_assets.store.layout import FORGET_SET, LEARNING_CURVES, TRAIN_ROWS, VALIDATION_CURVE, VALIDATION_ROWS
 from lwf_assets.store.tables import read_rows
+from lwf_assets.study.arms import RandomTokensArm
 from lwf_assets.study.sections import RetentionSettings, TrainingSettings, UnlearningSettings
 from lwf_assets.tasks.task import Task
 
@@ -46,18 +45,18 @@ def ranked(armed: Armed, alpha: float) -> list[str]:
 
 
 def chosen(armed: Armed, arm: str) -> list[str]:
-    rows = read_rows(armed.arm(arm) / FILE)
+    rows = read_rows(armed.arm(arm) / FORGET_SET)
     assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
     return [row["id"] for row in rows if row["selected"]]
 
 
 def first_losses(checkpoint: Path) -> dict[int, float]:
-    return {row["seed"]: row["loss"] for row in read_rows(checkpoint / CURVES) if row["step"] == 1}
+    return {row["seed"]: row["loss"] for row in read_rows(checkpoint / LEARNING_CURVES) if row["step"] == 1}
 
 
 def test_low_unlearns_the_other_end_of_the_ranking(armed: Armed) -> None:
     order = ranked(armed, armed.study.training.learning_rate)
-    scored = read_rows(armed.path("scored_forget_set", "teeth|sums") / FILE)
+    scored = read_rows(armed.path("scored_forget_set", "teeth|sums") / FORGET_SET)
     half = round(len(order) / 2)
     assert [row["id"] for row in scored if row["selected"]] == order[:half]
     assert chosen(armed, "low") == order[::-1][:half]
@@ -78,7 +77,7 @@ def test_another_alpha_and_count_choose_anew(armed: Armed) -> None:
     assert order != ranked(armed, armed.study.training.learning_rate)
     assert chosen(armed, "steep") == order[:2]
     rows = {row["id"]: row for row in terms(armed)}
-    for row in read_rows(armed.arm("steep") / FILE):
+    for row in read_rows(armed.arm("steep") / FORGET_SET):
         assert row["forgetting_confidence"] == pytest.approx(confidence(rows[row["id"]], 50.0), rel=1e-9)
 
 
@@ -148,7 +147,7 @@ def test_noise_is_as_large_as_the_update_of_lwf_at_the_same_steps(armed: Armed, 
     assert all(norm > 0 for norm in norms.values())
     work = armed.work("arm_checkpoint", "noise.teeth|sums", tmp_path)
     model, tokenizer = load_model(work.input("base_model")), load_tokenizer(work.input("base_model"))
-    train = learning_data.encode_rows(work, work.input("learning_data") / learning_data.TRAIN, model, tokenizer)
+    train = encode_rows(work, work.input("learning_data") / TRAIN_ROWS, model, tokenizer)
     noise, pad_id = WeightNoise(norms, seed=seed), tokenizer.pad_token_id
     settings = work.study.training
     fine_tune(model, train, settings, seed=seed, folder=tmp_path / "by-hand", pad_id=pad_id, callbacks=[noise])
@@ -158,7 +157,7 @@ def test_noise_is_as_large_as_the_update_of_lwf_at_the_same_steps(armed: Armed, 
 
 
 def test_extra_steps_learn_once_more_for_each_unlearning_step(armed: Armed) -> None:
-    curve = read_rows(armed.arm("longer") / CURVES)
+    curve = read_rows(armed.arm("longer") / LEARNING_CURVES)
     for seed in SEEDS:
         mine = [row for row in curve if row["seed"] == seed]
         assert [row["step"] for row in mine] == list(range(1, 6 + 6 // 2 + 1))
@@ -216,14 +215,14 @@ def test_weight_decay_pulls_to_zero_and_l2_sp_to_the_base(armed: Armed) -> None:
 def validation_nll(armed: Armed, base: Path, scratch: Path) -> float:
     work = armed.work("arm_checkpoint", "taught|sums", scratch)
     model, tokenizer = load_model(base), load_tokenizer(base)
-    rows = learning_data.encode_rows(work, work.input("learning_data") / learning_data.VALIDATION, model, tokenizer)
+    rows = encode_rows(work, work.input("learning_data") / VALIDATION_ROWS, model, tokenizer)
     losses = negative_log_likelihoods(model, rows)
     return sum(losses) / len(losses)
 
 
 def test_another_base_is_where_its_arm_starts(armed: Armed, tmp_path: Path) -> None:
     def start(checkpoint: Path) -> list[float]:
-        return [row["nll"] for row in read_rows(checkpoint / VALIDATION) if row["step"] == 0]
+        return [row["nll"] for row in read_rows(checkpoint / VALIDATION_CURVE) if row["step"] == 0]
 
     control = validation_nll(armed, armed.path("control_base", "letters"), tmp_path / "control")
     base = validation_nll(armed, armed.path("base_model"), tmp_path / "base")
@@ -273,7 +272,7 @@ def test_every_arm_ends_as_a_model_of_its_own(armed: Armed) -> None:
 def test_only_those_that_forget_keep_a_ledger_and_a_forget_set(armed: Armed) -> None:
     for name in armed.study.arms:
         forgets = name in FORGETTING_ARMS
-        assert (armed.arm(name) / FILE).is_file() == forgets
+        assert (armed.arm(name) / FORGET_SET).is_file() == forgets
         assert (armed.arm(name) / "seed-0" / "unlearning_ledger.parquet").is_file() == forgets
 
 

@@ -20,11 +20,11 @@ from world import World
 
 from dagster_project.cli import main as cli
 from dagster_project.resources import LwfHome
-from lwf_assets.assets import reference_checkpoint, self_generated_corpus
 from lwf_assets.building.materialize import materialize
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.table import Cell
 from lwf_assets.store.home import Home
+from lwf_assets.store.layout import CORPUS, optimum_folder
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import read_rows
 from lwf_assets.study.file import load_study
@@ -269,11 +269,11 @@ def test_a_prompt_that_may_be_cut_is_cut_from_the_left(place: Place) -> None:
         make(place, refused, base, prompts, corpus)
     place.assert_nothing_half(corpus)
     study = place.write({**changes, "model.truncate_prompts": True}, "cut")
-    (row,) = read_rows(make(place, study, base, prompts, corpus) / self_generated_corpus.FILE)
+    (row,) = read_rows(make(place, study, base, prompts, corpus) / CORPUS)
     assert len(row["prompt_ids"]) == 250
     assert len(row["prompt"]) == 400
     folder = make(place, study, base, data, Cell("reference_checkpoint", Partition(None, "cut")))
-    assert (reference_checkpoint.optimum(folder) / "model.safetensors").is_file()
+    assert (optimum_folder(folder) / "model.safetensors").is_file()
 
 
 def speechless() -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lwf_assets.comparison.cell_report import saturation, unreached
-from lwf_assets.comparison.records import ArmEffect, Interval, ModelFigures
+from lwf_assets.comparison.records import ArmEffect, ModelFigures
+from lwf_assets.statistics.interval import Interval
 
 
 def _models(accuracy: float, *measures: str) -> list[ModelFigures]:

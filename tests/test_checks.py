@@ -13,8 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lwf_assets.assets import fisher_diagonal, learning_data, scored_forget_set, self_generated_corpus, test_data
-from lwf_assets.assets.self_generated_corpus import EMPTY, END, LENGTH
 from lwf_assets.building.checks import (
     CHECKS,
     DEGENERATE_SHARE,
@@ -27,15 +25,27 @@ from lwf_assets.building.checks import (
     prompts_do_not_overlap,
     weights_are_finite,
 )
-from lwf_assets.fine_tuning.per_seed import CURVES, SEEDS
 from lwf_assets.graph.table import ASSET
+from lwf_assets.store.layout import (
+    CORPUS,
+    CUT_AT_LENGTH,
+    EMPTY_RESPONSE,
+    ENDED_BY_MODEL,
+    FISHER_DIAGONAL,
+    FORGET_SET,
+    LEARNING_CURVES,
+    SEEDS,
+    TEST_ROWS,
+    TRAIN_ROWS,
+    VALIDATION_ROWS,
+)
 from lwf_assets.store.tables import write_rows
 
 NAN, INF = math.nan, math.inf
 
 
 def fisher(folder: Path, **tensors: list[float]) -> Verdict:
-    save_file({name: torch.tensor(values) for name, values in tensors.items()}, folder / fisher_diagonal.FILE)
+    save_file({name: torch.tensor(values) for name, values in tensors.items()}, folder / FISHER_DIAGONAL)
     return fisher_is_finite_and_non_negative(folder, {})
 
 
@@ -73,31 +83,37 @@ def test_a_fisher_diagonal_passes_just_when_every_value_may_be_a_mean_of_squares
 
 def corpus(folder: Path, *rows: tuple[str, str]) -> Verdict:
     table = [{"id": str(n), "response": response, "ended": ended} for n, (response, ended) in enumerate(rows)]
-    write_rows(folder / self_generated_corpus.FILE, table)
+    write_rows(folder / CORPUS, table)
     return corpus_is_not_degenerate(folder, {})
 
 
 def test_a_good_corpus_tells_its_shares(tmp_path: Path) -> None:
-    verdict = corpus(tmp_path, ("a", END), ("b", END), ("c", LENGTH), ("", EMPTY))
+    verdict = corpus(tmp_path, ("a", ENDED_BY_MODEL), ("b", ENDED_BY_MODEL), ("c", CUT_AT_LENGTH), ("", EMPTY_RESPONSE))
     assert verdict.passed
     assert verdict.reason == "4 responses: 25% empty, 25% the same text, 25% truncated"
     assert verdict.figures == {"share_empty": 0.25, "share_same": 0.25, "share_truncated": 0.25}
 
 
 def test_a_corpus_of_nothing_but_cut_responses_is_good(tmp_path: Path) -> None:
-    assert corpus(tmp_path, *((text, LENGTH) for text in "abcd")).passed
+    assert corpus(tmp_path, *((text, CUT_AT_LENGTH) for text in "abcd")).passed
 
 
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
         (
-            [(" ", EMPTY), ("", EMPTY), ("", EMPTY), ("a", END)],
+            [(" ", EMPTY_RESPONSE), ("", EMPTY_RESPONSE), ("", EMPTY_RESPONSE), ("a", ENDED_BY_MODEL)],
             "75% of the 4 responses are empty; change prompts or gen",
         ),
-        ([("a", END)] * 4, "100% of the 4 responses are the same text; change prompts or generation"),
+        ([("a", ENDED_BY_MODEL)] * 4, "100% of the 4 responses are the same text; change prompts or generation"),
         (
-            [(" a", END), ("a ", LENGTH), ("a\n", END), ("b", END), ("a", END)],
+            [
+                (" a", ENDED_BY_MODEL),
+                ("a ", CUT_AT_LENGTH),
+                ("a\n", ENDED_BY_MODEL),
+                ("b", ENDED_BY_MODEL),
+                ("a", ENDED_BY_MODEL),
+            ],
             "80% of the 5 responses are the same text",
         ),
     ],
@@ -110,18 +126,18 @@ def test_a_degenerate_corpus(rows: list[tuple[str, str]], reason: str, tmp_path:
 
 def test_a_corpus_at_the_limit_passes(tmp_path: Path) -> None:
     assert DEGENERATE_SHARE == 0.5
-    assert corpus(tmp_path, ("", EMPTY), ("a", END)).passed
-    assert corpus(tmp_path, ("a", END), ("a", END), ("b", END), ("c", END)).passed
-    assert corpus(tmp_path, *((text, END) for text in "ab" * 40)).passed  # a question may have few answers
-    assert corpus(tmp_path, ("a", END)).passed
+    assert corpus(tmp_path, ("", EMPTY_RESPONSE), ("a", ENDED_BY_MODEL)).passed
+    assert corpus(
+        tmp_path, ("a", ENDED_BY_MODEL), ("a", ENDED_BY_MODEL), ("b", ENDED_BY_MODEL), ("c", ENDED_BY_MODEL)
+    ).passed
+    assert corpus(tmp_path, *((text, ENDED_BY_MODEL) for text in "ab" * 40)).passed  # a question may have few answers
+    assert corpus(tmp_path, ("a", ENDED_BY_MODEL)).passed
 
 
 def test_a_corpus_without_rows(tmp_path: Path) -> None:
     import pyarrow as pa
 
-    write_rows(
-        tmp_path / self_generated_corpus.FILE, [], pa.schema([("response", pa.string()), ("ended", pa.string())])
-    )
+    write_rows(tmp_path / CORPUS, [], pa.schema([("response", pa.string()), ("ended", pa.string())]))
     assert corpus_is_not_degenerate(tmp_path, {}) == Verdict(False, "the corpus has no rows")
 
 
@@ -129,9 +145,9 @@ def overlap(folder: Path, train: list[str], validation: list[str], test: list[st
     def rows(prompts: list[str]) -> list[dict[str, str]]:
         return [{"id": f"row-{number}", "prompt": prompt} for number, prompt in enumerate(prompts)]
 
-    write_rows(folder / learning_data.TRAIN, rows(train))
-    write_rows(folder / learning_data.VALIDATION, rows(validation))
-    write_rows(folder / test_data.FILE, rows(test))
+    write_rows(folder / TRAIN_ROWS, rows(train))
+    write_rows(folder / VALIDATION_ROWS, rows(validation))
+    write_rows(folder / TEST_ROWS, rows(test))
     return prompts_do_not_overlap(folder, {"learning_data": folder})
 
 
@@ -171,7 +187,7 @@ def confidence(folder: Path, *terms: tuple[float, float, float]) -> Verdict:
         {"id": f"s{number}", "forgetting_confidence": fc, "linear": linear, "quadratic": quadratic}
         for number, (fc, linear, quadratic) in enumerate(terms)
     ]
-    write_rows(folder / scored_forget_set.FILE, rows)
+    write_rows(folder / FORGET_SET, rows)
     return confidence_is_finite_with_spread(folder, {})
 
 
@@ -229,7 +245,7 @@ def fine_tune(
     points = [
         {"seed": seed, "step": n, "loss": loss} for seed, losses in curves.items() for n, loss in enumerate(losses)
     ]
-    write_rows(folder / CURVES, points)
+    write_rows(folder / LEARNING_CURVES, points)
     outcomes: list[dict[str, Any]] = [
         {"seed": seed, "validation_nll_before": before, "validation_nll_after": after}
         for seed, (before, after) in validation.items()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from world import World
 
-from lwf_assets.fine_tuning.forgetting import read_ledger
+from lwf_assets.store.layout import read_ledger
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import read_rows
 

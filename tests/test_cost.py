@@ -19,13 +19,12 @@ from tiny import save_tiny_model, tiny_llama
 
 from lwf_assets.cost.cell_cost import LIBRARIES, Cost, cost_of
 from lwf_assets.cost.model_size import read_facts
-from lwf_assets.cost.row_counts import characters
 from lwf_assets.graph.table import ASSETS, Cell, cells
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
 from lwf_assets.study.study import Study
-from lwf_assets.tasks.rows import LearningRow, PromptRow
+from lwf_assets.tasks.rows import LearningRow, PromptRow, characters
 
 PARAMETERS = 1000 * 64 + 4 * 64 * 1024
 BOTH = Partition("teeth", "sums")

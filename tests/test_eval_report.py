@@ -13,6 +13,7 @@ from evaluated import FORGOTTEN, Cell, Model, usual_models
 
 from lwf_assets.assets import eval_report, leaderboard
 from lwf_assets.errors import LwfError
+from lwf_assets.store.layout import read_summary
 from lwf_assets.store.tables import read_rows, write_rows
 
 HOSTILE = '<script>alert(1)</script></pre></details><img src=http://evil.example/x onerror=alert(2)> & "q" $\\frac{'
@@ -47,7 +48,7 @@ def test_a_known_effect_is_on_the_page_in_the_tables_and_in_the_summary(helped: 
     assert figures["test_items"] == 120
     assert figures["lwf_accuracy"] - figures["reference_accuracy"] == pytest.approx(figures["difference"])
     assert figures["lwf_forgotten_nll"] > figures["reference_forgotten_nll"] + 1
-    summary = eval_report.read_summary(out)
+    summary = read_summary(out)
     assert summary["verdict"] == "helps"
     assert [entry["model"] for entry in summary["models"]] == ["base", "reference", "lwf", "npo", "bss"]
     verdicts = {e["model"]: e["verdict"] for e in read_rows(out / "effects.parquet") if e["measure"] == "accuracy"}
@@ -96,7 +97,7 @@ def test_the_tables_hold_every_model_measure_and_sample(helped: tuple[Path, dict
 
 def test_levels_are_of_this_cells_samples_and_tasks_alone(helped: tuple[Path, dict[str, Any]]) -> None:
     out, _ = helped
-    levels = {entry["model"]: entry["measures"] for entry in eval_report.read_summary(out)["models"]}
+    levels = {entry["model"]: entry["measures"] for entry in read_summary(out)["models"]}
 
     # NLL 1.5 + 0.02 i: the ten chosen are the first, the other fourteen are kept.
     assert levels["reference"]["forgotten_nll"]["mean"] == pytest.approx(1.5 + 0.02 * 4.5)
@@ -129,7 +130,7 @@ def test_no_effect_comes_with_what_could_have_been_seen(tmp_path: Path) -> None:
     figures = eval_report.materialize(work)
     page = _texts((work.out / "report.html").read_text())
 
-    assert figures["verdict"] == eval_report.read_summary(work.out)["verdict"] == "no detectable effect"
+    assert figures["verdict"] == read_summary(work.out)["verdict"] == "no detectable effect"
     assert "No detectable effect of forgetting. Accuracy: LWF" in page
     assert re.search(r"A true difference of 0\.\d+ or more would have been found four times out of five", page)
 
@@ -220,7 +221,7 @@ def test_the_leaderboard_has_every_cell_and_every_arm(helped: tuple[Path, dict[s
     first, _ = helped
     second = tmp_path / "second"
     second.mkdir()
-    summary = eval_report.read_summary(first) | {"forgetting_task": "stars", "verdict": "not measured", "effects": []}
+    summary = read_summary(first) | {"forgetting_task": "stars", "verdict": "not measured", "effects": []}
     summary["difference"] = {
         "measure": "accuracy",
         "interval": dict.fromkeys(("mean", "low", "high")),
@@ -269,7 +270,7 @@ def test_no_cell_of_the_leaderboard_is_best_where_measures_differ(tmp_path: Path
     assert "best_cell" not in leaderboard.materialize(board)
     worse = tmp_path / "worse"
     worse.mkdir()
-    summary = eval_report.read_summary(works[1].out)
+    summary = read_summary(works[1].out)
     summary["difference"]["interval"]["mean"] = 0.3
     (worse / "summary.json").write_text(json.dumps(summary))
     board.all_inputs = lambda asset: {1: works[1].out, 2: worse}

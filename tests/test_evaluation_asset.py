@@ -14,12 +14,12 @@ from armed import FORMS, PASSAGES, SEEDS, Armed, samples_of
 from safetensors.torch import load_file
 
 from lwf_assets.assets import evaluation, forgetting_probe
-from lwf_assets.assets.scored_forget_set import FILE
 from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 from lwf_assets.engine.probes.quantization import quantize_weights
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
 from lwf_assets.store.hashes import hash_file
+from lwf_assets.store.layout import FORGET_SET
 from lwf_assets.store.tables import read_rows, write_rows
 
 TABLES = ("items", "utility", "forgetting")
@@ -194,7 +194,7 @@ def probe(armed: Armed, model: str) -> list[dict[str, Any]]:
 
 
 def chosen(armed: Armed, task: str) -> list[dict[str, Any]]:
-    rows = read_rows(armed.path("scored_forget_set", f"{task}|sums") / FILE)
+    rows = read_rows(armed.path("scored_forget_set", f"{task}|sums") / FORGET_SET)
     return [row for row in rows if row["selected"]]
 
 

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from examples import forget_set, own_trainer, trl_sft
-from lwf_assets.assets.confidence_terms import confidence_terms
-from lwf_assets.assets.fisher_diagonal import fisher_diagonal
 from lwf_assets.engine.checkpoint import parameter_difference
+from lwf_assets.engine.confidence import confidence_terms
+from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, encode_sample
 from lwf_assets.engine.unlearning.periodic import STATE_FILE, PeriodicUnlearning

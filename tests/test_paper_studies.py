@@ -14,13 +14,13 @@ import yaml
 from header_models import write_header_model
 from tiny import save_tiny_model
 
-from lwf_assets.assets.eval_report import read_summary
 from lwf_assets.building.materialize import materialize
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.cost.row_counts import Known
 from lwf_assets.graph.table import Cell, cells, partitions
 from lwf_assets.planning.plan import make_plan
 from lwf_assets.store.home import Home
+from lwf_assets.store.layout import read_summary
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK, Partition
 from lwf_assets.store.store import Artifact

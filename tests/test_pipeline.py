@@ -12,8 +12,8 @@ import pytest
 from tiny import write_prompts
 from world import World
 
-from lwf_assets.assets.eval_report import read_summary
 from lwf_assets.graph.table import Cell
+from lwf_assets.store.layout import read_summary
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import read_rows

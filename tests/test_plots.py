@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lwf_assets.comparison.records import ArmEffect, Curve, CurvePoint, ForgottenSample, Interval
+from lwf_assets.comparison.records import ArmEffect, Curve, CurvePoint, ForgottenSample
 from lwf_assets.reports.plots import confidence as confidence_plots
 from lwf_assets.reports.plots import curves as curve_plots
 from lwf_assets.reports.plots import fisher as fisher_plot
@@ -24,6 +24,7 @@ from lwf_assets.reports.plots import samples as sample_plots
 from lwf_assets.reports.plots.confidence import _bin_edges
 from lwf_assets.reports.plots.export import to_png, to_svg
 from lwf_assets.reports.plots.sparkline import sparkline
+from lwf_assets.statistics.interval import Interval
 
 NAN = math.nan
 

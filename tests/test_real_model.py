@@ -12,8 +12,8 @@ import torch
 import yaml
 from world import World
 
-from lwf_assets.assets.eval_report import read_summary
 from lwf_assets.store.home import Home
+from lwf_assets.store.layout import read_summary
 from lwf_assets.study.file import load_study
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"

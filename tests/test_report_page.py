@@ -21,7 +21,6 @@ from lwf_assets.comparison.records import (
     CurvePoint,
     Example,
     ForgottenSample,
-    Interval,
     LeaderboardRow,
     ModelFigures,
     ProbeOutcome,
@@ -41,6 +40,7 @@ from lwf_assets.reports.wording import (
     relearned,
     sources_of_confidence,
 )
+from lwf_assets.statistics.interval import Interval
 
 NAN = math.nan
 UNKNOWN = Interval(NAN, NAN, NAN)

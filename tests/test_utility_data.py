@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from armed import PASSAGES, Armed
 
-from lwf_assets.assets.utility_data import read_utility_rows
 from lwf_assets.errors import LwfError
+from lwf_assets.measuring.measurement import read_utility_rows
 from lwf_assets.store.tables import read_rows
 from lwf_assets.tasks.neutral_text import Passage, read_passages
 from lwf_assets.tasks.task import Task

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.methods.method import Method, Result
 from benchmarks.problem import Problem
-from lwf_assets.assets.confidence_terms import confidence_terms
-from lwf_assets.assets.fisher_diagonal import fisher_diagonal
+from lwf_assets.engine.confidence import confidence_terms
+from lwf_assets.engine.fisher import fisher_diagonal
 
 
 def _prepare_fisher(problem: Problem) -> Callable[[], Result]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lwf_assets.graph.table import Cell
 from lwf_assets.store.home import Home
+from lwf_assets.store.layout import LEADERBOARD_PAGE, REPORT_PAGE, read_summary
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 
@@ -21,14 +22,13 @@ def report_figures(home: Home, cell: Cell) -> dict[str, Any]:
     Raises:
         LwfError: the report is not built.
     """
-    from lwf_assets.assets import eval_report
 
     artifact = home.store.built(cell.asset, cell.partition)
     checkpoint = home.store.built("lwf_checkpoint", cell.partition)
     run = checkpoint.manifest.provenance.get("mlflow_run")
     return {
-        **eval_report.read_summary(artifact.path),
-        "page": str(artifact.path / eval_report.PAGE),
+        **read_summary(artifact.path),
+        "page": str(artifact.path / REPORT_PAGE),
         "checkpoint": str(checkpoint.path),
         "mlflow_run": run,
     }
@@ -48,9 +48,7 @@ def print_reports(out: Console, study: Study, home: Home, wanted: list[Cell]) ->
             out.print(Text(f"  {name.replace('_', ' ')}: {figures[name]}"), soft_wrap=True)
     board = home.store.current("leaderboard", Partition())
     if board is not None and len(wanted) > 1:
-        from lwf_assets.assets import leaderboard
-
-        out.print(Text(f"leaderboard of {study.name}: {board.path / leaderboard.PAGE}"), soft_wrap=True)
+        out.print(Text(f"leaderboard of {study.name}: {board.path / LEADERBOARD_PAGE}"), soft_wrap=True)
 
 
 def _table_of_models(figures: dict[str, Any]) -> Table:

@@ -10,8 +10,8 @@ import duckdb
 import pyarrow.parquet as pq
 
 from lwf_assets.errors import LwfError
-from lwf_assets.fine_tuning.per_seed import SEEDS, seed_folder, seeds_of
 from lwf_assets.graph.table import partitions_of, specs_of
+from lwf_assets.store.layout import SEEDS, seed_folder, seeds_of
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study

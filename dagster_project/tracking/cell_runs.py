@@ -20,16 +20,16 @@ from filelock import FileLock
 from dagster_project.tracking.address import web_address
 from dagster_project.tracking.client import experiment_of, open_client
 from dagster_project.tracking.registry import RECIPE_TAG, VERSION_TAG
-from lwf_assets.assets import eval_report, leaderboard
 from lwf_assets.building.materialize import Materialized
 from lwf_assets.graph.table import Cell
 from lwf_assets.progress import Silent
+from lwf_assets.store.layout import LEADERBOARD_PAGE, REPORT_PAGE
 from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_PAGES = {"eval_report": eval_report.PAGE, "leaderboard": leaderboard.PAGE}
+_PAGES = {"eval_report": REPORT_PAGE, "leaderboard": LEADERBOARD_PAGE}
 """Assets with a page for people, which their MLflow run keeps too."""
 
 TABLE_ASSETS = ("learning_data", "test_data", "forgetting_prompts", "self_generated_corpus", "scored_forget_set")

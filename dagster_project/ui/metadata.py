@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from lwf_assets.store.layout import FISHER_DIAGONAL, FORGET_SET
 from lwf_assets.store.store import Artifact
 
 SAMPLE_ROWS = 5
@@ -87,22 +88,20 @@ def _image(png: bytes) -> str:
 def _fisher_plot(folder: Path) -> bytes:
     from safetensors import safe_open
 
-    from lwf_assets.assets.fisher_diagonal import FILE
     from lwf_assets.reports.plots.export import to_png
     from lwf_assets.reports.plots.fisher import fisher_by_layer
 
-    with safe_open(folder / FILE, framework="pt") as file:
+    with safe_open(folder / FISHER_DIAGONAL, framework="pt") as file:
         means = {name: file.get_tensor(name).mean().item() for name in file.keys()}  # noqa: SIM118 - no mapping
     return to_png(fisher_by_layer(means), max_bytes=PLOT_BYTES)
 
 
 def _scored_plot(folder: Path) -> bytes:
-    from lwf_assets.assets.scored_forget_set import FILE
     from lwf_assets.reports.plots.confidence import confidence_histogram
     from lwf_assets.reports.plots.export import to_png
     from lwf_assets.store.tables import read_rows
 
-    rows = read_rows(folder / FILE)
+    rows = read_rows(folder / FORGET_SET)
     figure = confidence_histogram(
         [row["forgetting_confidence"] for row in rows], [row["selected"] for row in rows], constant=rows[0]["constant"]
     )

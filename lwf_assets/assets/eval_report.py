@@ -5,35 +5,30 @@ It reads the tables of the evaluations, the probes, the forget set and the ledge
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.comparison import effect_tables, forgotten_samples
 from lwf_assets.comparison.cell_report import cell_report
 from lwf_assets.comparison.finite_json import finite, to_json
-from lwf_assets.comparison.records import MODELS, UNKNOWN, CellReport, Difference
+from lwf_assets.comparison.records import MODELS, CellReport, Difference
 from lwf_assets.reports.page import cell_page
 from lwf_assets.reports.wording import outcome
+from lwf_assets.statistics.interval import UNKNOWN
+from lwf_assets.store.layout import EFFECTS, REPORT_PAGE, REPORT_SAMPLES, SUMMARY
 from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
 
-EFFECTS = "effects.parquet"
-SAMPLES = "samples.parquet"
-SUMMARY = "summary.json"
-PAGE = "report.html"
-
 
 def materialize(work: Work) -> dict[str, Any]:
     """Compare every model of the cell with the reference and write effects, samples, summary and a page."""
-    report = cell_report(work)
+    report = cell_report(work.study, work.partition, work.inputs)
     write_rows(work.out / EFFECTS, effect_tables.effect_rows(report.effects), effect_tables.SCHEMA)
-    write_rows(work.out / SAMPLES, forgotten_samples.sample_rows(report.samples), forgotten_samples.SCHEMA)
+    write_rows(work.out / REPORT_SAMPLES, forgotten_samples.sample_rows(report.samples), forgotten_samples.SCHEMA)
     (work.out / SUMMARY).write_text(to_json(_summary(report)))
-    (work.out / PAGE).write_text(cell_page(report), encoding="utf-8")
+    (work.out / REPORT_PAGE).write_text(cell_page(report), encoding="utf-8")
     difference = _difference(report)
     answered = report.effect("lwf", "accuracy")
     figures = {
@@ -47,12 +42,6 @@ def materialize(work: Work) -> dict[str, Any]:
         **{f"{model}_forgotten_nll": report.figures(model, "forgotten_nll").mean for model in MODELS},
     }
     return {name: finite(value) if isinstance(value, float) else value for name, value in figures.items()}
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The figures of an eval_report artifact: verdict, models with their measures, and every effect."""
-    summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
-    return summary
 
 
 def _difference(report: CellReport) -> Difference:

@@ -14,40 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lwf_assets.fine_tuning.per_seed import CURVES, VALIDATION, seed_folder, seeds_of
 from lwf_assets.graph.models import Compared, find
 from lwf_assets.measuring.measurement import Measurement, Rows
 from lwf_assets.statistics.means import mean
+from lwf_assets.store.layout import (
+    EVALUATED_ITEMS,
+    EVALUATED_SAMPLES,
+    EVALUATED_SAMPLES_SCHEMA,
+    EVALUATED_UTILITY,
+    EVALUATED_UTILITY_SCHEMA,
+    EXAMPLES,
+    EXAMPLES_SCHEMA,
+    LEARNING_CURVES,
+    SUMMARY,
+    VALIDATION_CURVE,
+    seed_folder,
+    seeds_of,
+)
 from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.study.study import BASE, LWF
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
 
-ITEMS = "items.parquet"
-UTILITY = "utility.parquet"
-FORGETTING = "forgetting.parquet"
-EXAMPLES = "examples.parquet"
-SUMMARY = "summary.json"
 
 _SEED = ("seed", pa.int64())
-_UTILITY_SCHEMA = pa.schema(
-    [
-        _SEED,
-        *((name, pa.string()) for name in ("group", "task", "id")),
-        *((name, pa.float64()) for name in ("accuracy", "invalid", "nll")),
-    ]
-)
-_FORGETTING_SCHEMA = pa.schema(
-    [
-        _SEED,
-        ("forgetting_task", pa.string()),
-        ("sample_id", pa.string()),
-        ("nll", pa.float64()),
-        ("memorised", pa.float64()),
-    ]
-)
-_EXAMPLES_SCHEMA = pa.schema([(name, pa.string()) for name in ("forgetting_task", "prompt_id", "prompt", "response")])
 
 
 def materialize(work: Work) -> dict[str, Any]:
@@ -72,11 +63,11 @@ def materialize(work: Work) -> dict[str, Any]:
         distances.append({"seed": seed, **measure.distance(model)})
         examples = examples or measure.examples(model, tokenizer)
         work.progress.advance()
-    write_rows(work.out / ITEMS, items, _items_schema(items))
-    write_rows(work.out / UTILITY, utility, _UTILITY_SCHEMA)
-    write_rows(work.out / FORGETTING, forgetting, _FORGETTING_SCHEMA)
-    write_rows(work.out / EXAMPLES, examples, _EXAMPLES_SCHEMA)
-    for name in (CURVES, VALIDATION):
+    write_rows(work.out / EVALUATED_ITEMS, items, _items_schema(items))
+    write_rows(work.out / EVALUATED_UTILITY, utility, EVALUATED_UTILITY_SCHEMA)
+    write_rows(work.out / EVALUATED_SAMPLES, forgetting, EVALUATED_SAMPLES_SCHEMA)
+    write_rows(work.out / EXAMPLES, examples, EXAMPLES_SCHEMA)
+    for name in (LEARNING_CURVES, VALIDATION_CURVE):
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, work.out / name)
     summary = _description(entry, checkpoint) | {
@@ -101,7 +92,7 @@ def materialize(work: Work) -> dict[str, Any]:
 def _description(entry: Compared, checkpoint: Path) -> dict[str, Any]:
     """What the model is, for people."""
     arm: Any = entry.arm
-    curves = checkpoint / CURVES
+    curves = checkpoint / LEARNING_CURVES
     return {
         "model": entry.key,
         "label": entry.name,

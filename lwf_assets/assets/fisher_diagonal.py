@@ -1,108 +1,31 @@
 """Asset fisher_diagonal: the diagonal of the empirical Fisher information of D_L at theta_L*.
 
-    F_i = 1/n * sum over samples x of (dL(x)/dtheta_i)^2
-
-the mean of squared *per-sample* gradients, the precision of the Laplace posterior around theta_L* (LWF, section on
-forgetting confidence). Squaring the gradient of a batch mean instead is about the batch size too small, and ranks
-wrongly.
+The numerics are in `lwf_assets/engine/fisher.py`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
-from lwf_assets.engine.loss import LossReduction
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
-from lwf_assets.progress import SILENT, Progress
+from lwf_assets.graph.work import encode_rows
+from lwf_assets.store.layout import FISHER_DIAGONAL, TRAIN_ROWS, optimum_folder
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-    from lwf_assets.engine.gradients.blocks import GradientsOfSamples
     from lwf_assets.graph.work import Work
-
-FILE = "fisher_diagonal.safetensors"
-
-
-class SquaredGradients:
-    """The mean over `count` samples of the squared gradient, in fp32 whatever the type of the weights."""
-
-    def __init__(self, model: PreTrainedModel, count: int) -> None:
-        self.share = 1 / count
-        self.means = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in model.named_parameters()}
-
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
-        """Square and add."""
-        mean = self.means[name][rows]
-        for _, some in gradients:
-            for gradient in some.float():
-                mean.addcmul_(gradient, gradient, value=self.share)
-
-    def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
-        """Square and add, row by row."""
-        squares = gradients[1].float().square()
-        self.means[name].index_add_(0, rows.flatten(), squares.flatten(0, 1), alpha=self.share)
-
-
-def fisher_diagonal(
-    model: PreTrainedModel,
-    samples: Sequence[Sample],
-    *,
-    reduction: LossReduction = "mean",
-    batch_size: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
-    progress: Progress = SILENT,
-) -> dict[str, Tensor]:
-    """Mean over `samples` of the squared per-sample gradient, by parameter name.
-
-    Args:
-        model: any transformers causal language model; left as found.
-        samples: at least one.
-        reduction: a sample's loss is the mean or the sum over its response tokens.
-        batch_size: samples in memory at once, at most.
-        token_budget: tokens in memory at once, padding included. Neither changes the result.
-        progress: told of every sample.
-
-    Returns:
-        One fp32 tensor per parameter, in its shape, on its device; tied parameters once, under their first name.
-
-    Raises:
-        ValueError: no samples.
-    """
-    if not samples:
-        raise ValueError("the Fisher information needs at least one sample")
-    mean_squares = SquaredGradients(model, len(samples))
-    reduce_per_sample_gradients(
-        model,
-        samples,
-        mean_squares,
-        loss_reduction=reduction,
-        batch_size=batch_size,
-        token_budget=token_budget,
-        progress=progress,
-    )
-    return mean_squares.means
 
 
 def materialize(work: Work) -> dict[str, Any]:
     """Write the Fisher diagonal of the learning task at its reference optimum."""
     from safetensors.torch import save_file
 
-    from lwf_assets.assets.learning_data import TRAIN, encode_rows
-    from lwf_assets.assets.reference_checkpoint import optimum
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
+    from lwf_assets.engine.fisher import fisher_diagonal
 
     settings = work.study.fisher
-    path = optimum(work.input("reference_checkpoint"))
+    path = optimum_folder(work.input("reference_checkpoint"))
     model = load_model(path)
-    samples = encode_rows(work, work.input("learning_data") / TRAIN, model, load_tokenizer(path))
+    samples = encode_rows(work, work.input("learning_data") / TRAIN_ROWS, model, load_tokenizer(path))
     if settings.samples is not None and settings.samples < len(samples):
         samples = random.Random(settings.seed).sample(samples, settings.samples)
     work.progress.begin("Fisher information", len(samples))
@@ -113,7 +36,7 @@ def materialize(work: Work) -> dict[str, Any]:
         token_budget=work.study.model.token_budget,
         progress=work.progress,
     )
-    save_file({name: value.cpu().contiguous() for name, value in fisher.items()}, work.out / FILE)
+    save_file({name: value.cpu().contiguous() for name, value in fisher.items()}, work.out / FISHER_DIAGONAL)
     total = sum(value.double().sum().item() for value in fisher.values())
     count = sum(value.numel() for value in fisher.values())
     largest = max(fisher, key=lambda name: fisher[name].mean().item())

@@ -10,13 +10,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from lwf_assets.assets import scored_forget_set
 from lwf_assets.errors import LwfError
-from lwf_assets.fine_tuning.per_seed import seed_folder, seeds_of
 from lwf_assets.graph.models import find
 from lwf_assets.statistics.means import mean
+from lwf_assets.store.layout import FORGET_SET, PROBES, PROBES_SCHEMA, SUMMARY, seed_folder, seeds_of
 from lwf_assets.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
@@ -25,20 +22,7 @@ if TYPE_CHECKING:
     from lwf_assets.engine.samples import Sample
     from lwf_assets.graph.work import Work
 
-FILE = "probe.parquet"
-SUMMARY = "summary.json"
 
-_SCHEMA = pa.schema(
-    [
-        ("seed", pa.int64()),
-        ("forgetting_task", pa.string()),
-        ("probe", pa.string()),
-        ("step", pa.int64()),
-        ("variant", pa.string()),
-        ("nll", pa.float64()),
-        ("memorised", pa.float64()),
-    ]
-)
 Rows = Iterator[dict[str, Any]]
 
 
@@ -51,7 +35,7 @@ def materialize(work: Work) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     seeds = seeds_of(checkpoint)
     forget_sets = {
-        str(partition.forgetting_task): [r for r in read_rows(path / scored_forget_set.FILE) if r["selected"]]
+        str(partition.forgetting_task): [r for r in read_rows(path / FORGET_SET) if r["selected"]]
         for partition, path in work.all_inputs("scored_forget_set").items()
     }
     work.progress.begin("Probes of forgetting", len(seeds) * len(forget_sets))
@@ -62,7 +46,7 @@ def materialize(work: Work) -> dict[str, Any]:
             for found in _probe(work, model, tokenizer, chosen, seed):
                 rows.append({"seed": seed, "forgetting_task": name, "step": None, "variant": None} | found)
             work.progress.advance()
-    write_rows(work.out / FILE, rows, _SCHEMA)
+    write_rows(work.out / PROBES, rows, PROBES_SCHEMA)
     (work.out / SUMMARY).write_text(json.dumps({"model": entry.key, "label": entry.name, "seeds": seeds}) + "\n")
     steps = [row for row in rows if row["probe"] == "relearning"]
     last = max(row["step"] for row in steps)

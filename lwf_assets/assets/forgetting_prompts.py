@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.cost.row_counts import characters
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.settings import source_tasks
+from lwf_assets.store.layout import PROMPTS
 from lwf_assets.store.tables import write_rows
+from lwf_assets.tasks.rows import characters
 from lwf_assets.tasks.task import Task
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
     from lwf_assets.tasks.rows import PromptRow
-
-FILE = "prompts.parquet"
 
 
 def materialize(work: Work) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def materialize(work: Work) -> dict[str, Any]:
         counts[name] = len(prompts)
         asked += prompts
         rows += [{**asdict(row), "id": f"{name}/{row.id}"} for row in prompts]
-    write_rows(work.out / FILE, rows)
+    write_rows(work.out / PROMPTS, rows)
     return {
         "prompts": len(rows),
         **{f"prompts_of_{name}": count for name, count in counts.items() if len(counts) > 1},

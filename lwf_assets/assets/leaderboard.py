@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lwf_assets.assets.eval_report import read_summary
 from lwf_assets.comparison.effect_tables import EFFECT_FIELDS, effect_from_json, effect_rows, interval_from_json
 from lwf_assets.comparison.finite_json import finite, to_json
 from lwf_assets.comparison.records import MODELS, ArmRow, LeaderboardRow
 from lwf_assets.reports.leaderboard_page import leaderboard_page
+from lwf_assets.store.layout import LEADERBOARD, LEADERBOARD_ARMS, LEADERBOARD_JSON, LEADERBOARD_PAGE, read_summary
 from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
 
-FILE = "leaderboard.parquet"
-ARMS = "arms.parquet"
-JSON = "leaderboard.json"
-PAGE = "leaderboard.html"
 
 _NAMES = [("learning_task", pa.string()), ("forgetting_task", pa.string())]
 _INTERVAL = pa.struct([(name, pa.float64()) for name in ("mean", "low", "high")])
@@ -45,13 +41,15 @@ def materialize(work: Work) -> dict[str, Any]:
     summaries = [read_summary(folder) for folder in work.all_inputs("eval_report").values()]
     rows = [_row(summary) for summary in summaries]
     arms = [arm for summary in summaries for arm in _arms(summary)]
-    write_rows(work.out / FILE, [_null_for_nan(asdict(row)) for row in rows], SCHEMA)
+    write_rows(work.out / LEADERBOARD, [_null_for_nan(asdict(row)) for row in rows], SCHEMA)
     names = [{"learning_task": a.learning_task, "forgetting_task": a.forgetting_task, "label": a.label} for a in arms]
     effects = effect_rows([arm.effect for arm in arms])
-    write_rows(work.out / ARMS, [{**n, **e} for n, e in zip(names, effects, strict=True)], ARMS_SCHEMA)
+    write_rows(work.out / LEADERBOARD_ARMS, [{**n, **e} for n, e in zip(names, effects, strict=True)], ARMS_SCHEMA)
     cells = [asdict(row) for row in rows]
-    (work.out / JSON).write_text(to_json({"study": work.study.name, "cells": cells, "arms": [asdict(a) for a in arms]}))
-    (work.out / PAGE).write_text(leaderboard_page(work.study.name, rows, arms), encoding="utf-8")
+    (work.out / LEADERBOARD_JSON).write_text(
+        to_json({"study": work.study.name, "cells": cells, "arms": [asdict(a) for a in arms]})
+    )
+    (work.out / LEADERBOARD_PAGE).write_text(leaderboard_page(work.study.name, rows, arms), encoding="utf-8")
     return {
         "cells": len(rows),
         **{f"lwf_{word}": sum(row.verdict == word for row in rows) for word in ("helps", "hurts")},

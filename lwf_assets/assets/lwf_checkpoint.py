@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.assets import scored_forget_set
 from lwf_assets.fine_tuning.forgetting import learn_with_forgetting
+from lwf_assets.store.layout import FORGET_SET
 from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:
@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 def materialize(work: Work) -> dict[str, Any]:
     """Train each seed and write, beside the models, which sample was unlearned at which step and what remained."""
-    scored = read_rows(work.input("scored_forget_set") / scored_forget_set.FILE)
+    scored = read_rows(work.input("scored_forget_set") / FORGET_SET)
     return learn_with_forgetting(work, scored, work.study.unlearning)

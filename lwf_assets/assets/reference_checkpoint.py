@@ -13,25 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from lwf_assets.assets import learning_data
+from lwf_assets.engine.mean_gradient import step_along_mean_gradient
 from lwf_assets.errors import LwfError
-from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed, seed_folder, seeds_of
+from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
+from lwf_assets.graph.work import encode_rows
+from lwf_assets.store.layout import OPTIMUM, TRAIN_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from transformers import PreTrainedModel
 
-    from lwf_assets.engine.samples import Sample
     from lwf_assets.graph.work import Work
-
-OPTIMUM = "optimum"
-
-
-def optimum(checkpoint: Path) -> Path:
-    """The model directory of theta_L* in a reference checkpoint."""
-    own = checkpoint / OPTIMUM
-    return own if own.is_dir() else seed_folder(checkpoint, seeds_of(checkpoint)[0])
 
 
 def materialize(work: Work) -> dict[str, Any]:
@@ -79,30 +70,8 @@ def _gradient_step(work: Work) -> None:
 
     base = work.input("base_model")
     model, tokenizer = load_model(base), load_tokenizer(base)
-    samples = learning_data.encode_rows(work, work.input("learning_data") / learning_data.TRAIN, model, tokenizer)
+    samples = encode_rows(work, work.input("learning_data") / TRAIN_ROWS, model, tokenizer)
     step_along_mean_gradient(
         model, samples, length=work.study.training.learning_rate, token_budget=work.study.model.token_budget
     )
     save_model(model, tokenizer, work.out / OPTIMUM)
-
-
-def step_along_mean_gradient(
-    model: PreTrainedModel, samples: Sequence[Sample], *, length: float, token_budget: int
-) -> None:
-    """Move the weights by -length * (gradient of the mean sample loss), in place."""
-    import torch
-
-    from lwf_assets.engine.loss import sample_losses
-    from lwf_assets.engine.samples import batches_by_length, collate
-
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    mean = [torch.zeros_like(parameter) for parameter in parameters]
-    for indices in batches_by_length(samples, token_budget):
-        loss = sample_losses(model, collate([samples[index] for index in indices]).to(model.device)).sum()
-        for total, gradient in zip(
-            mean, torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True), strict=True
-        ):
-            total.add_(gradient, alpha=1 / len(samples))
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, mean, strict=True):
-            parameter.sub_(gradient, alpha=length)

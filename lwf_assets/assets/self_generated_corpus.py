@@ -9,20 +9,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
+from lwf_assets.store.layout import CORPUS, CUT_AT_LENGTH, EMPTY_RESPONSE, ENDED_BY_MODEL, PROMPTS
 from lwf_assets.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
 
-FILE = "corpus.parquet"
-
-END, LENGTH, EMPTY = "end_of_text", "length", "empty"
-"""How a response ended: the model ended it, it was cut at max_new_tokens, or there is no text in it."""
-
 
 def materialize(work: Work) -> dict[str, Any]:
     """Write the responses: id, prompt, response, both as token ids, tokens, and how each ended."""
-    from lwf_assets.assets import forgetting_prompts
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.engine.generation import end_token_ids, generate
     from lwf_assets.engine.samples import encode_prompt
@@ -33,7 +28,7 @@ def materialize(work: Work) -> dict[str, Any]:
     context = work.context(model)
     asked = [
         {**row, "prompt_id": row["id"], "id": f"{row['id']}/{draw}"}
-        for row in read_rows(work.input("forgetting_prompts") / forgetting_prompts.FILE)
+        for row in read_rows(work.input("forgetting_prompts") / PROMPTS)
         for draw in range(settings.samples_per_prompt)
     ]
     prompts = [
@@ -58,7 +53,7 @@ def materialize(work: Work) -> dict[str, Any]:
     rows = []
     for row, prompt_ids, response_ids in zip(asked, prompts, responses, strict=True):
         text = tokenizer.decode(response_ids, skip_special_tokens=True)
-        ended = EMPTY if not text.strip() else END if response_ids[-1] in end_ids else LENGTH
+        ended = EMPTY_RESPONSE if not text.strip() else ENDED_BY_MODEL if response_ids[-1] in end_ids else CUT_AT_LENGTH
         rows.append(
             {
                 "id": row["id"],
@@ -72,18 +67,18 @@ def materialize(work: Work) -> dict[str, Any]:
                 "ended": ended,
             }
         )
-    if all(row["ended"] == EMPTY for row in rows):
+    if all(row["ended"] == EMPTY_RESPONSE for row in rows):
         raise LwfError(
             f"forgetting_tasks.{work.forgetting_task}: the base model answered all {len(rows)} prompts with empty "
             "text; check that the prompt form suits the model (for most models it ends in `Answer:`)"
         )
-    write_rows(work.out / FILE, rows)
+    write_rows(work.out / CORPUS, rows)
     counts = Counter(row["ended"] for row in rows)
     return {
         "responses": len(rows),
         "tokens": sum(row["tokens"] for row in rows),
         "prompt_tokens": sum(map(len, prompts)),
         "longest": max(len(row["prompt_ids"]) + row["tokens"] for row in rows),
-        **{f"share_{ended}": counts[ended] / len(rows) for ended in (END, LENGTH, EMPTY)},
+        **{f"share_{ended}": counts[ended] / len(rows) for ended in (ENDED_BY_MODEL, CUT_AT_LENGTH, EMPTY_RESPONSE)},
         "share_repeated": 1 - len({row["response"] for row in rows}) / len(rows),
     }

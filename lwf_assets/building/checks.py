@@ -3,6 +3,7 @@ blocking checks."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,6 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lwf_assets.store.layout import (
+    CORPUS,
+    CUT_AT_LENGTH,
+    EMPTY_RESPONSE,
+    FISHER_DIAGONAL,
+    FORGET_SET,
+    LEARNING_CURVES,
+    SEEDS,
+    TEST_ROWS,
+    TRAIN_ROWS,
+    VALIDATION_ROWS,
+)
 from lwf_assets.store.tables import read_rows
 
 
@@ -41,10 +54,8 @@ def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) 
     """Finite, non-negative, and not zero everywhere."""
     from safetensors import safe_open
 
-    from lwf_assets.assets.fisher_diagonal import FILE
-
     total, names = 0.0, 0
-    with safe_open(folder / FILE, framework="pt") as file:
+    with safe_open(folder / FISHER_DIAGONAL, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
             low, high = (value.item() for value in file.get_tensor(name).aminmax())
             if not (math.isfinite(low) and math.isfinite(high)):
@@ -60,16 +71,15 @@ def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) 
 
 def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     """Not mostly empty, not mostly one and the same text; the share that was cut at the length limit is told."""
-    from lwf_assets.assets.self_generated_corpus import EMPTY, FILE, LENGTH
 
-    rows = read_rows(folder / FILE)
+    rows = read_rows(folder / CORPUS)
     if not rows:
         return Verdict(False, "the corpus has no rows")
-    texts = Counter(row["response"].strip() for row in rows if row["ended"] != EMPTY)
+    texts = Counter(row["response"].strip() for row in rows if row["ended"] != EMPTY_RESPONSE)
     shares = {
-        "share_empty": sum(row["ended"] == EMPTY for row in rows) / len(rows),
+        "share_empty": sum(row["ended"] == EMPTY_RESPONSE for row in rows) / len(rows),
         "share_same": max(texts.values(), default=0) / len(rows) if len(rows) > 1 else 0.0,
-        "share_truncated": sum(row["ended"] == LENGTH for row in rows) / len(rows),
+        "share_truncated": sum(row["ended"] == CUT_AT_LENGTH for row in rows) / len(rows),
     }
     words = {"share_empty": "empty", "share_same": "the same text", "share_truncated": "truncated"}
     for kind in ("share_empty", "share_same"):
@@ -82,14 +92,13 @@ def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdic
 
 def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     """No test prompt stands among the training or validation prompts."""
-    from lwf_assets.assets import learning_data, test_data
 
     learned = {
         _normalized(row["prompt"])
-        for name in (learning_data.TRAIN, learning_data.VALIDATION)
+        for name in (TRAIN_ROWS, VALIDATION_ROWS)
         for row in read_rows(beside["learning_data"] / name)
     }
-    shared = [row["id"] for row in read_rows(folder / test_data.FILE) if _normalized(row["prompt"]) in learned]
+    shared = [row["id"] for row in read_rows(folder / TEST_ROWS) if _normalized(row["prompt"]) in learned]
     if shared:
         some = ", ".join(shared[:5])
         return Verdict(
@@ -100,9 +109,8 @@ def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> Verdict:
 
 def confidence_is_finite_with_spread(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     """Every FC finite, and not all the same: otherwise the selection would be arbitrary."""
-    from lwf_assets.assets.scored_forget_set import FILE
 
-    rows = read_rows(folder / FILE)
+    rows = read_rows(folder / FORGET_SET)
     values = [row["forgetting_confidence"] for row in rows]
     odd = [row["id"] for row in rows if not math.isfinite(row["forgetting_confidence"])]
     if odd:
@@ -136,11 +144,7 @@ def learning_loss_fell(folder: Path, beside: Mapping[str, Path]) -> Verdict:
 
     Told by the validation NLL before and after; without validation rows by the first and last tenth of the loss curve.
     """
-    import json
-
-    from lwf_assets.fine_tuning.per_seed import CURVES, SEEDS
-
-    curves = read_rows(folder / CURVES)
+    curves = read_rows(folder / LEARNING_CURVES)
     drops = {}
     for entry in json.loads((folder / SEEDS).read_text()):
         losses = [row["loss"] for row in curves if row["seed"] == entry["seed"]]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lwf_assets.assets import scored_forget_set
-from lwf_assets.assets.scored_forget_set import shares_of_terms
 from lwf_assets.comparison.conflict_ranking import conflict_rankings
 from lwf_assets.comparison.effects import curve_in_use, effects_of, figures_of, with_curve_measures
 from lwf_assets.comparison.evaluations import (
@@ -22,7 +21,7 @@ from lwf_assets.comparison.evaluations import (
     of_kind,
     read_evaluations,
 )
-from lwf_assets.comparison.forgotten_samples import forgotten_samples, source_shares, unlearning_curves
+from lwf_assets.comparison.forgotten_samples import forgotten_samples, shares_of_terms, source_shares, unlearning_curves
 from lwf_assets.comparison.measures import measure_name
 from lwf_assets.comparison.probes import AS_TRAINED, read_probes
 from lwf_assets.comparison.records import (
@@ -35,40 +34,46 @@ from lwf_assets.comparison.records import (
     ProbeOutcome,
     Source,
 )
-from lwf_assets.fine_tuning import forgetting as forgetting_fine_tune
-from lwf_assets.fine_tuning.per_seed import CURVES, seeds_of
 from lwf_assets.statistics import rank_correlation
+from lwf_assets.store.layout import FORGET_SET, LEARNING_CURVES, read_ledger, seeds_of
 from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:
-    from lwf_assets.graph.work import Work
+    from lwf_assets.graph.table import Cell
+    from lwf_assets.store.partition import Partition
+    from lwf_assets.store.store import Artifact
+    from lwf_assets.study.study import Study
 
-PRIMARY = "accuracy"
 SATURATED = 0.02
 """Where the reference's accuracy is within this of 0 or 1, there is little room for a difference."""
 
 
-def cell_report(work: Work) -> CellReport:
-    """The report of the cell that `work` makes, from its evaluations, probes, forget set and ledger."""
-    settings = work.study.evaluation
+def cell_report(study: Study, partition: Partition, inputs: Mapping[Cell, Artifact]) -> CellReport:
+    """The report of one cell, from the artifacts that its eval_report is made from: evaluations, probes, forget set and
+    ledger."""
+    settings, forgetting_task = study.evaluation, str(partition.forgetting_task)
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for cell, artifact in inputs.items():
+        folders[cell.asset].append(artifact.path)
+    (forget_set,), (checkpoint,) = folders["scored_forget_set"], folders["lwf_checkpoint"]
     primary: str = settings.primary_measure
-    scored = read_rows(work.input("scored_forget_set") / scored_forget_set.FILE)
+    scored = read_rows(forget_set / FORGET_SET)
     evaluations = with_curve_measures(
-        read_evaluations(work.all_inputs("evaluation").values(), work.forgetting_task, pd.DataFrame(scored)),
+        read_evaluations(folders["evaluation"], forgetting_task, pd.DataFrame(scored)),
         settings.learning_levels,
     )
     effects = effects_of(evaluations, primary, least_seeds=settings.least_seeds)
     models = [figures_of(evaluation) for evaluation in evaluations]
-    ledger = forgetting_fine_tune.read_ledger(work.input("lwf_checkpoint"), work.study.seeds)
+    ledger = read_ledger(checkpoint, study.seeds)
     samples = forgotten_samples(scored, ledger, evaluations)
-    alpha = work.study.alpha
+    alpha = study.alpha
     shares = shares_of_terms(scored, alpha)
     confidence = [row["forgetting_confidence"] for row in scored]
-    relearning, probes = read_probes(work.all_inputs("forgetting_probe").values(), work.forgetting_task)
+    relearning, probes = read_probes(folders["forgetting_probe"], forgetting_task)
     return CellReport(
-        study=work.study.name,
-        learning_task=work.learning_task,
-        forgetting_task=work.forgetting_task,
+        study=study.name,
+        learning_task=str(partition.learning_task),
+        forgetting_task=forgetting_task,
         alpha=alpha,
         primary_measure=primary,
         models=models,
@@ -84,7 +89,7 @@ def cell_report(work: Work) -> CellReport:
         nll_correlation=rank_correlation(confidence, [row["nll"] for row in scored]),
         notes=[*saturation(models, primary), *curve_note(evaluations), *unreached(models, effects)],
         made_from=[
-            Source(cell.asset, cell.partition.key, artifact.version) for cell, artifact in sorted(work.inputs.items())
+            Source(cell.asset, cell.partition.key, artifact.version) for cell, artifact in sorted(inputs.items())
         ],
         sources=source_shares(samples, settings.known_conflicts),
         rankings=conflict_rankings(scored, settings.known_conflicts),
@@ -95,7 +100,7 @@ def cell_report(work: Work) -> CellReport:
 
 def learning_curves(label: str, checkpoint: Path) -> list[Curve]:
     """The loss curve of each seed of a checkpoint."""
-    points = read_rows(checkpoint / CURVES)
+    points = read_rows(checkpoint / LEARNING_CURVES)
     return [
         Curve(label, seed, [CurvePoint(p["step"], p["loss"]) for p in points if p["seed"] == seed])
         for seed in seeds_of(checkpoint)

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lwf_assets.comparison.records import NAN, Interval, RankingQuality
+from lwf_assets.comparison.records import NAN, RankingQuality
 from lwf_assets.statistics import precision_recall_of_ranking
+from lwf_assets.statistics.interval import Interval
 
 RANKINGS = {
     "FC": "forgetting_confidence",

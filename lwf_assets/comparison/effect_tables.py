@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from lwf_assets.comparison.finite_json import finite
-from lwf_assets.comparison.records import NAN, ArmEffect, Interval
+from lwf_assets.comparison.records import NAN, ArmEffect
+from lwf_assets.statistics.interval import Interval
 
 EFFECT_FIELDS = [
     ("model", pa.string()),

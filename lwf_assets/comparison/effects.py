@@ -14,7 +14,7 @@ import pandas as pd
 
 from lwf_assets.comparison.evaluations import BASE, REFERENCE, Evaluation, of_kind
 from lwf_assets.comparison.measures import measure_of, steps_to
-from lwf_assets.comparison.records import NAN, ArmEffect, Interval, ModelFigures
+from lwf_assets.comparison.records import NAN, ArmEffect, ModelFigures
 from lwf_assets.errors import LwfError
 from lwf_assets.statistics import (
     Effect,
@@ -29,6 +29,7 @@ from lwf_assets.statistics import (
     steps_to_reach,
     verdict,
 )
+from lwf_assets.statistics.interval import Interval
 
 PER_SEED = [""]
 """The columns of a measure that has one value per seed."""

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from lwf_assets.comparison.evaluations import BASE, LWF, REFERENCE, Evaluation, of_kind
 from lwf_assets.comparison.records import NAN, Curve, CurvePoint, ForgottenSample, SourceShare
+from lwf_assets.engine.forgetting_confidence import weighted_terms
+from lwf_assets.statistics import shares_of_variance
 
 SCHEMA = pa.schema(
     [
@@ -70,6 +72,12 @@ def forgotten_samples(
         )
         for row in scored
     ]
+
+
+def shares_of_terms(rows: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, float | None]:
+    """The share of FC's variance over scored `rows` that comes from the linear and from the quadratic term."""
+    terms = [weighted_terms(row["linear"], row["quadratic"], alpha) for row in rows]
+    return shares_of_variance({"linear": [pull for pull, _ in terms], "quadratic": [push for _, push in terms]})
 
 
 def source_shares(samples: Sequence[ForgottenSample], known_conflicts: Sequence[str]) -> list[SourceShare]:

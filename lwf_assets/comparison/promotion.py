@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from lwf_assets.assets import scored_forget_set
 from lwf_assets.comparison.effects import effects_of, with_curve_measures
 from lwf_assets.comparison.evaluations import REFERENCE, Evaluation, read_evaluation
 from lwf_assets.comparison.measures import measure_name, measure_of
 from lwf_assets.errors import LwfError
+from lwf_assets.store.layout import FORGET_SET
 from lwf_assets.store.tables import read_rows
 from lwf_assets.study.sections import PromotionSettings
 
@@ -55,7 +55,7 @@ def decide_promotion(
     Raises:
         LwfError: the two were not measured on the same items, or a measure that is bounded was not measured.
     """
-    scored = pd.DataFrame(read_rows(forget_set / scored_forget_set.FILE))
+    scored = pd.DataFrame(read_rows(forget_set / FORGET_SET))
     new = read_evaluation(challenger, forgetting_task, scored)
     (with_speed,) = with_curve_measures([new], ())
     bounds = [_bounded(with_speed, name, bound) for name, bound in settings.bounds.items()]

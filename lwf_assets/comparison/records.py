@@ -8,22 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lwf_assets.statistics.interval import UNKNOWN, Interval
+
 MODELS = ("base", "reference", "lwf")
 """The models that every cell has; arms come beside them."""
 
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-UNKNOWN = Interval(NAN, NAN, NAN)
 
 
 @dataclass(frozen=True)

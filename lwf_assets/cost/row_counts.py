@@ -6,7 +6,7 @@ not built yet, the study's row limits stand with typical lengths, and the amount
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
 from lwf_assets.study.sections import PriorSettings
 from lwf_assets.study.study import Study
-from lwf_assets.tasks.rows import LearningRow, PromptRow, TestRow
 from lwf_assets.tasks.settings import TaskSettings
 
 Known = Callable[[Cell], Artifact | None]
@@ -89,18 +88,6 @@ def corpus_amount(study: Study, task: str, known: Known) -> Amount:
     prompts = prompt_amount(study, task, known)
     rows = None if prompts.rows is None else prompts.rows * study.generation.samples_per_prompt
     return Amount(rows, prompts.prompt, prompts.response, prompts.longest, True)
-
-
-def characters(rows: Sequence[LearningRow | TestRow | PromptRow]) -> dict[str, float]:
-    """What a manifest of data says about the lengths of its rows, in characters."""
-    targets = [row.target for row in rows if not isinstance(row, PromptRow)]
-    prompt, target = sum(len(row.prompt) for row in rows), sum(map(len, targets))
-    longest = max(len(row.prompt) + (0 if isinstance(row, PromptRow) else len(row.target)) for row in rows)
-    return {
-        "prompt_characters": round(prompt / len(rows), 1),
-        **({"target_characters": round(target / len(rows), 1)} if targets else {}),
-        "longest_characters": longest,
-    }
 
 
 def _summary(known: Known, asset: str, partition: Partition) -> dict[str, Any]:

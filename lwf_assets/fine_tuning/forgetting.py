@@ -7,11 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from lwf_assets.assets import confidence_terms
-from lwf_assets.assets.scored_forget_set import FILE, write_selection
-from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed, seed_folder
+from lwf_assets.fine_tuning.forget_set import write_selection
+from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
+from lwf_assets.store.layout import (
+    CONFIDENCE_TERMS,
+    FORGET_SET,
+    LEDGER_SCHEMA,
+    UNLEARNING_LEDGER,
+    read_ledger,
+)
 from lwf_assets.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
@@ -23,26 +27,15 @@ if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import ConfidenceSettings, UnlearningSettings
 
-LEDGER = "unlearning_ledger.parquet"
-LEDGER_SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),
-        ("sample_id", pa.string()),
-        ("nll_before", pa.float64()),
-        ("nll_after", pa.float64()),
-        ("pushed", pa.bool_()),
-        ("update_norm", pa.float64()),
-    ]
-)
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def choose_forget_set(work: Work, confidence: ConfidenceSettings) -> list[dict[str, Any]]:
     """Score and choose by settings that are not the study's; written beside the checkpoint. All scored rows."""
-    terms = work.input("confidence_terms") / confidence_terms.FILE
-    write_selection(terms, work.out / FILE, confidence, alpha=work.study.alpha_of(confidence))
-    return read_rows(work.out / FILE)
+    terms = work.input("confidence_terms") / CONFIDENCE_TERMS
+    write_selection(terms, work.out / FORGET_SET, confidence, alpha=work.study.alpha_of(confidence))
+    return read_rows(work.out / FORGET_SET)
 
 
 def learn_with_forgetting(
@@ -99,13 +92,8 @@ def learn_with_forgetting(
     }
 
 
-def read_ledger(checkpoint: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Every entry of every seed's ledger: seed, step, sample_id, nll_before, nll_after, pushed, update_norm."""
-    return [{"seed": seed, **row} for seed in seeds for row in read_rows(seed_folder(checkpoint, seed) / LEDGER)]
-
-
 def _write_ledger(folder: Path, entries: Sequence[LedgerEntry]) -> None:
-    write_rows(folder / LEDGER, [asdict(entry) for entry in entries], LEDGER_SCHEMA)
+    write_rows(folder / UNLEARNING_LEDGER, [asdict(entry) for entry in entries], LEDGER_SCHEMA)
 
 
 def _objective(settings: UnlearningSettings) -> Objective:

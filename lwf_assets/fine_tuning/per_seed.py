@@ -10,10 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from lwf_assets.assets import learning_data
+from lwf_assets.graph.work import encode_rows
 from lwf_assets.statistics.means import mean
+from lwf_assets.store.layout import (
+    LEARNING_CURVES,
+    SEEDS,
+    TRAIN_ROWS,
+    VALIDATION_CURVE,
+    VALIDATION_ROWS,
+    VALIDATION_SCHEMA,
+    seed_folder,
+)
 from lwf_assets.store.tables import write_rows
 
 if TYPE_CHECKING:
@@ -22,11 +29,6 @@ if TYPE_CHECKING:
     from lwf_assets.engine.training.penalties import Penalty
     from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import TrainingSettings
-
-CURVES = "learning_curves.parquet"
-VALIDATION = "validation_curve.parquet"
-SEEDS = "seeds.json"
-VALIDATION_SCHEMA = pa.schema([("seed", pa.int64()), ("step", pa.int64()), ("nll", pa.float64())])
 
 
 def _keep_nothing(folder: Path) -> None:
@@ -49,16 +51,6 @@ def _plain(seed: int, model: PreTrainedModel) -> Treatment:
 
 Treat = Callable[[int, "PreTrainedModel"], Treatment]
 """The treatment of one seed, from the seed and the model before its first step."""
-
-
-def seed_folder(checkpoint: Path, seed: int) -> Path:
-    """The model directory of one seed in a reference or LWF checkpoint."""
-    return checkpoint / f"seed-{seed}"
-
-
-def seeds_of(checkpoint: Path) -> list[int]:
-    """The seeds of a checkpoint, in the study's order."""
-    return [entry["seed"] for entry in json.loads((checkpoint / SEEDS).read_text())]
 
 
 def fine_tune_per_seed(
@@ -92,13 +84,13 @@ def fine_tune_per_seed(
         # Hard links: the finished seed stays in scratch, and nothing is copied.
         shutil.copytree(finished / "model", seed_folder(work.out, seed), copy_function=os.link)
     points = [{"seed": outcome["seed"], **point} for outcome in outcomes for point in outcome["curve"]]
-    write_rows(work.out / CURVES, points)
+    write_rows(work.out / LEARNING_CURVES, points)
     validated = [
         {"seed": outcome["seed"], "step": step, "nll": nll}
         for outcome in outcomes
         for step, nll in outcome["validated"]
     ]
-    write_rows(work.out / VALIDATION, validated, VALIDATION_SCHEMA)
+    write_rows(work.out / VALIDATION_CURVE, validated, VALIDATION_SCHEMA)
     figures = [{k: v for k, v in outcome.items() if k not in ("curve", "validated")} for outcome in outcomes]
     (work.out / SEEDS).write_text(json.dumps(figures, indent=2) + "\n")
     return {
@@ -123,8 +115,8 @@ def _fine_tune_one(
 
     model, tokenizer = load_model(base), load_tokenizer(base)
     tables = work.input("learning_data")
-    train = learning_data.encode_rows(work, tables / learning_data.TRAIN, model, tokenizer)
-    validation = learning_data.encode_rows(work, tables / learning_data.VALIDATION, model, tokenizer)
+    train = encode_rows(work, tables / TRAIN_ROWS, model, tokenizer)
+    validation = encode_rows(work, tables / VALIDATION_ROWS, model, tokenizer)
     token_budget = work.study.model.token_budget
     before = negative_log_likelihoods(model, validation, token_budget=token_budget)
     folder = work.scratch / f"training-{seed}"

@@ -11,12 +11,13 @@ from lwf_assets.graph.table import Cell
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
+from lwf_assets.store.tables import read_rows
 from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from lwf_assets.engine.samples import Context
+    from lwf_assets.engine.samples import Context, Sample
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,18 @@ class Work:
         """Name of the forgetting task of this cell."""
         assert self.partition.forgetting_task is not None
         return self.partition.forgetting_task
+
+
+def encode_rows(work: Work, table: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[Sample]:
+    """The rows of a table of learning_data as samples for `model`.
+
+    Raises:
+        LwfError: a prompt longer than the context, unless the study cuts it.
+    """
+    from lwf_assets.engine.samples import encode_sample
+
+    context = work.context(model)
+    return [
+        encode_sample(tokenizer, row["prompt"], row["target"], context=context, row_id=row["id"])
+        for row in read_rows(table)
+    ]

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lwf_assets.assets import learning_data, scored_forget_set
-from lwf_assets.fine_tuning.forgetting import LEDGER, read_ledger
-from lwf_assets.fine_tuning.per_seed import SEEDS, seed_folder, seeds_of
 from lwf_assets.lineage.chain import Chain
+from lwf_assets.store.layout import (
+    FORGET_SET,
+    SEEDS,
+    TRAIN_ROWS,
+    UNLEARNING_LEDGER,
+    VALIDATION_ROWS,
+    read_ledger,
+    seed_folder,
+    seeds_of,
+)
 from lwf_assets.store.tables import read_rows
 
 
@@ -57,7 +64,7 @@ def unlearned_samples(chain: Chain) -> list[UnlearnedSample]:
     checkpoint = chain.end.folder
     if not (checkpoint / SEEDS).is_file():
         return []
-    seeds = [seed for seed in seeds_of(checkpoint) if (seed_folder(checkpoint, seed) / LEDGER).is_file()]
+    seeds = [seed for seed in seeds_of(checkpoint) if (seed_folder(checkpoint, seed) / UNLEARNING_LEDGER).is_file()]
     turns: dict[str, dict[int, list[dict[str, Any]]]] = {}
     for entry in read_ledger(checkpoint, seeds):
         if entry["pushed"]:
@@ -88,8 +95,8 @@ def learned_rows(chain: Chain) -> list[LearnedRows]:
     return [
         LearnedRows(
             link.manifest.version,
-            _ids(link.folder / learning_data.TRAIN),
-            _ids(link.folder / learning_data.VALIDATION),
+            _ids(link.folder / TRAIN_ROWS),
+            _ids(link.folder / VALIDATION_ROWS),
         )
         for link in chain.inputs(chain.end)
         if link.manifest.asset == "learning_data"
@@ -98,10 +105,8 @@ def learned_rows(chain: Chain) -> list[LearnedRows]:
 
 def _scored_rows(chain: Chain) -> dict[str, dict[str, Any]]:
     """The scored samples that it chose from: an arm that chooses by itself keeps them beside its models."""
-    own = chain.end.folder / scored_forget_set.FILE
-    tables = (
-        [own] if own.is_file() else [link.folder / scored_forget_set.FILE for link in chain.of("scored_forget_set")]
-    )
+    own = chain.end.folder / FORGET_SET
+    tables = [own] if own.is_file() else [link.folder / FORGET_SET for link in chain.of("scored_forget_set")]
     return {row["id"]: row for table in tables for row in read_rows(table)}
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lwf_assets.assets import learning_data
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.forgotten import UnlearnedSample, unlearned_samples
+from lwf_assets.store.layout import TRAIN_ROWS
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Store
 from lwf_assets.store.tables import read_rows
@@ -53,7 +53,7 @@ def trace(store: Store, *, sample: str | None = None, text: str | None = None) -
             version = link.manifest.version
             if link.manifest.asset == "learning_data":
                 if version not in learned:
-                    table = read_rows(link.folder / learning_data.TRAIN)
+                    table = read_rows(link.folder / TRAIN_ROWS)
                     learned[version] = tuple(row["id"] for row in table if matches(row))
                 rows += learned[version]
         forgot = tuple(s for s in unlearned_samples(chain) if matches({"id": s.id, "prompt": s.prompt, "text": s.text}))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lwf_assets.assets import forgetting_prompts, self_generated_corpus, utility_data
-from lwf_assets.assets.test_data import read_test_rows
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.settings import utility_tasks
+from lwf_assets.store.layout import CORPUS, NEUTRAL_PASSAGES, PROMPTS, TEST_ROWS, UTILITY_ITEMS
 from lwf_assets.store.tables import read_rows
+from lwf_assets.tasks.rows import TestRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from lwf_assets.graph.work import Work
-    from lwf_assets.tasks.rows import TestRow
     from lwf_assets.tasks.settings import TaskSettings
 
 Rows = list[dict[str, Any]]
@@ -38,18 +38,18 @@ class Measurement:
     def of(cls, work: Work) -> Measurement:
         utility = next(iter(work.all_inputs("utility_data").values()), None)
         corpora = {
-            str(partition.forgetting_task): read_rows(folder / self_generated_corpus.FILE)
+            str(partition.forgetting_task): read_rows(folder / CORPUS)
             for partition, folder in work.all_inputs("self_generated_corpus").items()
         }
         prompts = {
-            str(partition.forgetting_task): read_rows(folder / forgetting_prompts.FILE)
+            str(partition.forgetting_task): read_rows(folder / PROMPTS)
             for partition, folder in work.all_inputs("forgetting_prompts").items()
         }
         return cls(
             work,
             read_test_rows(work.input("test_data")),
-            {} if utility is None else utility_data.read_utility_rows(utility),
-            [] if utility is None else read_rows(utility / utility_data.NEUTRAL),
+            {} if utility is None else read_utility_rows(utility),
+            [] if utility is None else read_rows(utility / NEUTRAL_PASSAGES),
             # In a mixed cell the learning task's own prompts are no forgetting task; empty text says nothing.
             {
                 name: [r for r in rows if r["response"].strip() and r["source_task"] != work.learning_task]
@@ -177,3 +177,16 @@ class Measurement:
             {"group": "neutral", "task": "neutral", "id": passage["id"], "accuracy": None, "invalid": None, "nll": loss}
             for passage, loss in zip(self.passages, losses, strict=True)
         ]
+
+
+def read_test_rows(folder: Path) -> list[TestRow]:
+    """The rows of a test_data artifact."""
+    return [TestRow.from_table(row) for row in read_rows(folder / TEST_ROWS)]
+
+
+def read_utility_rows(folder: Path) -> dict[tuple[str, str], list[TestRow]]:
+    """The test rows by group and task."""
+    by_task: dict[tuple[str, str], list[TestRow]] = {}
+    for row in read_rows(folder / UTILITY_ITEMS):
+        by_task.setdefault((row["group"], row["task"]), []).append(TestRow.from_table(row))
+    return by_task

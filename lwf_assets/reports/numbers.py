@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lwf_assets.comparison.records import Interval
+    from lwf_assets.statistics.interval import Interval
 
 MISSING = "n/a"
 _MOST_DECIMALS = 6

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from lwf_assets.comparison.records import Interval
-
 RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval; NaN where it is not known."""
+
+    mean: float
+    low: float
+    high: float
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def bootstrap_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
@@ -21,7 +32,7 @@ def bootstrap_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
     """
     numbers = np.asarray([value for value in values if not math.isnan(value)], dtype=float)
     if numbers.size == 0:
-        return Interval(math.nan, math.nan, math.nan)
+        return UNKNOWN
     draws = np.random.default_rng(seed).integers(numbers.size, size=(RESAMPLES, numbers.size))
     low, high = np.percentile(numbers[draws].mean(axis=1), [2.5, 97.5])
     return Interval(float(numbers.mean()), float(low), float(high))

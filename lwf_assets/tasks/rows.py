@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -67,3 +68,15 @@ class PromptRow:
     id: str
     prompt: str
     source_task: str
+
+
+def characters(rows: Sequence[LearningRow | TestRow | PromptRow]) -> dict[str, float]:
+    """What a manifest of data says about the lengths of its rows, in characters."""
+    targets = [row.target for row in rows if not isinstance(row, PromptRow)]
+    prompt, target = sum(len(row.prompt) for row in rows), sum(map(len, targets))
+    longest = max(len(row.prompt) + (0 if isinstance(row, PromptRow) else len(row.target)) for row in rows)
+    return {
+        "prompt_characters": round(prompt / len(rows), 1),
+        **({"target_characters": round(target / len(rows), 1)} if targets else {}),
+        "longest_characters": longest,
+    }

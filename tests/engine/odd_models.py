@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from lwf_assets.assets.confidence_terms import confidence_terms
-from lwf_assets.assets.fisher_diagonal import fisher_diagonal
+from lwf_assets.engine.confidence import confidence_terms
+from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.samples import Sample
 
 WIDTH = 6

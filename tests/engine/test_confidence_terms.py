@@ -12,9 +12,9 @@ from tiny import random_samples, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lwf_assets.assets.confidence_terms import confidence_terms
-from lwf_assets.assets.fisher_diagonal import fisher_diagonal
 from lwf_assets.engine.checkpoint import parameter_difference
+from lwf_assets.engine.confidence import confidence_terms
+from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.samples import Sample
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import random_samples, tiny_llama
 
-from lwf_assets.assets.fisher_diagonal import fisher_diagonal
+from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.samples import Sample
 
 

@@ -12,8 +12,8 @@ from by_hand import relative_error, samples_of_all_lengths, tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lwf_assets.assets.confidence_terms import confidence_terms
-from lwf_assets.assets.fisher_diagonal import fisher_diagonal
+from lwf_assets.engine.confidence import confidence_terms
+from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.samples import Sample

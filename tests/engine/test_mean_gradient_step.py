@@ -6,7 +6,7 @@ import pytest
 import torch
 from by_hand import in_float64, loss_by_hand, relative_error, samples_of_all_lengths, tiny_model, weights
 
-from lwf_assets.assets.reference_checkpoint import step_along_mean_gradient
+from lwf_assets.engine.mean_gradient import step_along_mean_gradient
 
 
 @pytest.mark.parametrize("token_budget", [1, 100, 1000])

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
-from lwf_assets.assets.fisher_diagonal import SquaredGradients, fisher_diagonal
+from lwf_assets.engine.fisher import SquaredGradients, fisher_diagonal
 from lwf_assets.engine.gradients import blocks as gradient_blocks
 from lwf_assets.engine.gradients import per_sample as per_sample_gradients
 from lwf_assets.engine.gradients.blocks import GradientsOfSamples

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.study.arms import BssArm
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.study.arms import LwfArm
+
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
     from lwf_assets.study.arms import LwfArm

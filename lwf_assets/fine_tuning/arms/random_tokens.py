@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.study.arms import RandomTokensArm
+
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
     from lwf_assets.study.arms import RandomTokensArm

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.store.layout import read_ledger
+from lwf_assets.study.arms import WeightNoiseArm
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
 def fine_tune(work: Work, arm: WeightNoiseArm) -> dict[str, Any]:
     """Take steps and norms from the ledger of LWF's run of the same seed."""
     from lwf_assets.engine.training.weight_noise import WeightNoise
-    from lwf_assets.fine_tuning.forgetting import read_ledger
     from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
 
     ledger = read_ledger(work.input("lwf_checkpoint"), work.study.seeds)

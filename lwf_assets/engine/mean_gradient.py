@@ -1,0 +1,31 @@
+"""One step along the averaged gradient: the cheapest way to approximate a task's optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from lwf_assets.engine.loss import sample_losses
+from lwf_assets.engine.samples import Sample, batches_by_length, collate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def step_along_mean_gradient(
+    model: PreTrainedModel, samples: Sequence[Sample], *, length: float, token_budget: int
+) -> None:
+    """Move the weights by -length * (gradient of the mean sample loss), in place."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    mean = [torch.zeros_like(parameter) for parameter in parameters]
+    for indices in batches_by_length(samples, token_budget):
+        loss = sample_losses(model, collate([samples[index] for index in indices]).to(model.device)).sum()
+        for total, gradient in zip(
+            mean, torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True), strict=True
+        ):
+            total.add_(gradient, alpha=1 / len(samples))
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, mean, strict=True):
+            parameter.sub_(gradient, alpha=length)
