@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
+from command_line import json_of, lwf
 from header_models import write_header_model
-from test_cli import json_of, lwf
 from world import World
 
 from lwf_assets.cost import free_memory as free_memory_module

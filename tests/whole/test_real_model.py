@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from places import QUICKSTART
 from world import World
 
 from lwf_assets.store.home import Home
 from lwf_assets.store.layout import read_summary
 from lwf_assets.study.file import load_study
-
-QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.yaml"
 
 SMALLER = {
     "extends": str(QUICKSTART),

@@ -1,6 +1,6 @@
 """What a person does in the Dagster UI, in a real browser: look, see what is stale, materialize, follow the links.
 
-`LWF_SCREENSHOTS=docs/images pytest tests/test_browser.py` renews the pictures of the docs.
+`LWF_SCREENSHOTS=docs/images pytest tests/dagster_project/test_browser.py` renews the pictures of the docs.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from benchmarks.coverage.calibration import SEEDS, coverage, draws_of, main
 from benchmarks.coverage.rival_intervals import INTERVALS, pigeonhole, pigeonhole_means
@@ -102,7 +102,7 @@ def test_the_command_prints_a_row_a_case(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_page_has_every_case_and_none_of_ours_below_what_it_promises() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    page = (ROOT / "docs" / "statistics.md").read_text()
     for scenario in SCENARIOS:
         for seeds in SEEDS:
             found = re.search(rf"^\| {scenario.name} \| {seeds} \| ([\d.]+) \|", page, re.MULTILINE)

@@ -6,12 +6,12 @@ import re
 import shutil
 from pathlib import Path
 
+from places import ROOT
 from typer.testing import CliRunner
 
 from dagster_project.cli.main import app
 from lwf_assets.study.file import load_study
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from dagster_graphql import DagsterGraphQLClient
 from mlflow import MlflowClient
+from places import ROOT
 from postgres import postgres_server
 from servers_at_work import LOOPBACK, free_port, lwf_ui
 from world import World, copied
@@ -25,7 +26,7 @@ from dagster_project.runs.instance import open_instance
 
 pytestmark = pytest.mark.slow
 
-DEPLOY = Path(__file__).parent.parent / "deploy"
+DEPLOY = ROOT / "deploy"
 
 
 @dataclass

@@ -7,12 +7,13 @@ import runpy
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from lwf_assets.graph.table import cells
 from lwf_assets.study.file import load_study
 from lwf_assets.tasks.task import Task
 
-STUDY = Path(__file__).parent.parent / "studies" / "negative_transfer.yaml"
+STUDY = ROOT / "studies" / "negative_transfer.yaml"
 FACTS = STUDY.with_suffix("")
 
 

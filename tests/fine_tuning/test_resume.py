@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from armed import Armed
+from places import SUPPORT
 from tiny import save_tiny_model, tiny_llama
 from world import World, new_world
 
@@ -67,7 +68,7 @@ def test_an_arm_that_is_killed_ends_where_it_would_have_ended(armed: Armed, tmp_
     values["training"]["checkpoint_every"] = 2
     (folder / "study.yaml").write_text(yaml.safe_dump(values))
     die, make = BUILD_AND_DIE.split("sys.argv = ")[0], MAKE_ARM
-    words = ("arm_checkpoint", "5", str(Path(__file__).parent), str(folder), f"{name}|sums")
+    words = ("arm_checkpoint", "5", str(SUPPORT), str(folder), f"{name}|sums")
     killed = python(die + make, *words)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     checkpoints = sorted(path.name for path in folder.glob("store/arm_checkpoint/*/scratch/*/*/checkpoint-*"))

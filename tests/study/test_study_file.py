@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from places import ROOT
 
 from lwf_assets.errors import LwfError
 from lwf_assets.study.file import _merged, load_study
@@ -18,7 +19,7 @@ from lwf_assets.study.sections import DirectoryModel
 from lwf_assets.study.study import Study
 from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource
 
-STUDIES = Path(__file__).resolve().parent.parent / "studies"
+STUDIES = ROOT / "studies"
 
 VALUES: dict[str, Any] = {
     "name": "small",

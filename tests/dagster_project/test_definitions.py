@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from armed import ARMS, armed_values
+from places import ROOT
 from tiny import write_study
 from world import World
 
@@ -20,8 +21,6 @@ from lwf_assets.building.checks import CHECKS
 from lwf_assets.graph.table import ASSETS, Cell, asset_code_version, cells, inputs_of, specs_of, upstream_of
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
-
-ROOT = Path(__file__).resolve().parent.parent
 
 LOAD = """
 import json, sys, time

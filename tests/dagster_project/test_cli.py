@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import json_of, lwf
 from world import World
 
 from lwf_assets.store.layout import read_ledger
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import read_rows
-
-
-def lwf(world: World, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "dagster_project.cli", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-def json_of(done: subprocess.CompletedProcess[str]) -> Any:
-    """All of stdout is one JSON value."""
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_plan_lists_nothing_after_a_build_and_names_reasons_after_an_edit(built: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 from header_models import write_header_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_real_model import QUICKSTART
+from places import QUICKSTART
 from tiny import save_tiny_model, tiny_llama
 
 from lwf_assets.cost.cell_cost import LIBRARIES, Cost, cost_of

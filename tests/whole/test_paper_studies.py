@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from header_models import write_header_model
+from places import ROOT
 from tiny import save_tiny_model
 
 from lwf_assets.building.materialize import materialize
@@ -30,10 +31,9 @@ from lwf_assets.study.sections import HubModel
 from lwf_assets.study.study import Study
 from lwf_assets.tasks.settings import HubSource
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests" / "tasks"))
 
-from hub_mirrors import WRITERS, write_jsonl  # noqa: E402 - lies beside the tests of the tasks
+from hub_mirrors import WRITERS, write_jsonl
 
 SMALL, LARGE = ROOT / "studies" / "paper_llama3.2_1b.yaml", ROOT / "studies" / "paper_llama3_8b.yaml"
 BOTH_STUDIES = pytest.mark.parametrize("path", [SMALL, LARGE], ids=["1b", "8b"])

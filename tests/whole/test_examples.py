@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from places import ROOT
 from tiny import load_tiny, random_samples, save_tiny_model, tiny_llama, tiny_tokenizer, write_prompts
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
@@ -27,7 +28,6 @@ from lwf_assets.engine.unlearning.periodic import STATE_FILE, PeriodicUnlearning
 from lwf_assets.errors import LwfError
 from lwf_assets.tasks.file_source import read_file
 
-ROOT = Path(__file__).resolve().parent.parent
 QUICK: dict[str, Any] = {
     "steps": 6,
     "interval": 2,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from by_hand import in_float64, loss_by_hand, same_bits, tiny_model, weights
+from places import SUPPORT
 from tiny import load_tiny, random_samples, tiny_llama
 from trainers import Poison, Snapshots, StopAt, StoppedError
 from transformers import PreTrainedModel, TrainerCallback
@@ -23,7 +24,6 @@ from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
 from lwf_assets.study.sections import TrainingSettings
 
-TESTS = Path(__file__).parents[1]
 LEARNED, FORGOTTEN = random_samples(12, seed=1), random_samples(5, seed=2)
 
 
@@ -172,10 +172,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, architecture: st
 @pytest.mark.parametrize(("killer", "left"), [("KillAtStep", [3, 6]), ("KillInTheSecondCheckpoint", [3])])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, killer: str, left: list[int]) -> None:
     script = (
-        "import sys; from pathlib import Path; import test_training as t; "
+        "import sys; from pathlib import Path; import test_fine_tune as t; "
         f"t.train_tiny(Path(sys.argv[1]), [t.{killer}(), t._unlearning()])"
     )
-    paths = os.pathsep.join(str(path) for path in (TESTS.parent, TESTS, TESTS / "engine"))
+    paths = os.pathsep.join(str(path) for path in (Path(__file__).parent, SUPPORT))
     process = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "killed")],
         env=os.environ | {"PYTHONPATH": paths},
