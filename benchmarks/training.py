@@ -92,7 +92,14 @@ def _fine_tune_seconds(
     # The last of the callbacks: the unlearning after the last step of the warm-up is over when its clock starts.
     clock = _Clock(plan.training_warm_up)
     with tempfile.TemporaryDirectory() as folder:
-        fine_tune(copy.deepcopy(model), samples, settings, seed=0, folder=Path(folder), callbacks=[*callbacks, clock])
+        fine_tune(
+            copy.deepcopy(model),
+            samples,
+            **settings.arguments(),
+            seed=0,
+            folder=Path(folder),
+            callbacks=[*callbacks, clock],
+        )
     give_back_what_is_unused()
     return clock.seconds
 

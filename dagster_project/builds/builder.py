@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
 
@@ -155,8 +154,3 @@ def _refuse_blocked(blocked: tuple[Step, ...]) -> None:
             f"{told}. {len(blocked)} cells wait for it. Change what it is made from, or make it anew with "
             f"`lwf build --force {causes[0].cell.asset}`"
         )
-
-
-def workspace_file() -> Path:
-    """The workspace that Dagster's web server and daemon load."""
-    return Path(__file__).resolve().parents[2] / "workspace.yaml"

@@ -28,7 +28,6 @@ def serve(
     Raises:
         LwfError: a port is taken, or a server ended by itself; its log is named.
     """
-    from dagster_project.builds.builder import workspace_file
     from dagster_project.runs.instance import open_instance
     from dagster_project.tracking.address import tracking_uri
 
@@ -121,3 +120,8 @@ def _answers(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def workspace_file() -> Path:
+    """The workspace that Dagster's web server and daemon load."""
+    return Path(__file__).resolve().parents[2] / "workspace.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -10,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lwf_assets.engine.model_state import left_as_found
-from lwf_assets.engine.response_logits import response_logits
-from lwf_assets.engine.samples import TOKEN_BUDGET, Batch, Sample, batches_by_length, collate
+from lwf_assets.engine.samples import IGNORED, TOKEN_BUDGET, Batch, Sample, batches_by_length, collate
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -51,3 +51,22 @@ def negative_log_likelihoods(
                 losses[index] = loss
             progress.advance(len(indices))
     return losses
+
+
+def response_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits that predict the response tokens, fp32, [tokens, vocabulary]; the tokens, [tokens]; where they stand,
+    [batch, positions], true at each.
+
+    Tokens come row by row, in the order of the text. `positions` are those in which some row has a response token:
+    logits, the widest tensor of all, are formed there alone.
+    """
+    labels = batch.labels[:, 1:]  # the logits at t predict the token at t + 1
+    counted = labels != IGNORED
+    positions = counted.any(dim=0).nonzero().squeeze(1)
+    labels, counted = labels[:, positions], counted[:, positions]
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        logits = model(**inputs, logits_to_keep=positions).logits
+    else:
+        logits = model(**inputs).logits[:, positions]
+    return logits[counted].float(), labels[counted], counted

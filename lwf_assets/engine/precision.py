@@ -7,6 +7,8 @@ from typing import Literal
 
 import torch
 
+Autocast = Literal["auto", "bfloat16", "off"]
+
 
 def best_device() -> torch.device:
     """The accelerator that torch finds, or the CPU."""
@@ -14,7 +16,7 @@ def best_device() -> torch.device:
     return accelerator if accelerator is not None else torch.device("cpu")
 
 
-def use_bfloat16(autocast: Literal["auto", "bfloat16", "off"], device: torch.device) -> bool:
+def use_bfloat16(autocast: Autocast, device: torch.device) -> bool:
     """Whether to compute in bfloat16: asked for, or `auto` on a device that multiplies in it natively."""
     if autocast != "auto":
         return autocast == "bfloat16"

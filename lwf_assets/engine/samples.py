@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -143,3 +144,15 @@ def encode_sample(
     whole = encode_prompt(tokenizer, f"{prompt} {target}")
     response_ids = [*whole[len(prompt_ids) :], tokenizer.eos_token_id]
     return Sample(context.fit(whole[: len(prompt_ids)], room=len(response_ids), row_id=row_id), response_ids)
+
+
+def seeded_batch(count: int, batch_size: int, number: int, seed: int | str) -> list[int]:
+    """Indices, below `count`, of the `number`-th batch (the first is 0).
+
+    A seeded shuffle of all samples is dealt out in full batches, then the next shuffle, so that no sample has a second
+    turn before nearly all have had their first. A batch is never larger than `count`.
+    """
+    batches = max(1, count // batch_size)
+    shuffle, batch = divmod(number, batches)
+    order = random.Random(f"{seed}/{shuffle}").sample(range(count), count)
+    return order[batch * batch_size : (batch + 1) * batch_size]

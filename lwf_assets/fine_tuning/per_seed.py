@@ -134,7 +134,7 @@ def _fine_tune_one(
     curve = fine_tune(
         model,
         train,
-        training,
+        **training.arguments(),
         seed=seed,
         folder=folder,
         pad_id=tokenizer.pad_token_id,

@@ -34,7 +34,7 @@ def teach(
     fine_tune(
         model,
         samples,
-        prior.training,
+        **prior.training.arguments(),
         seed=prior.seed,
         folder=folder,
         progress=work.progress,

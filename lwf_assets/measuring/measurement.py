@@ -154,7 +154,7 @@ class Measurement:
         rows: Sequence[TestRow],
         task: TaskSettings,
     ) -> Any:
-        from lwf_assets.engine.evaluation.answers import evaluate
+        from lwf_assets.measuring.answered_items import evaluate
 
         study = self.work.study
         ask = partial(evaluate, batch_size=study.evaluation.batch_size, token_budget=study.model.token_budget)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -124,6 +124,10 @@ class TrainingSettings(Settings):
         if (self.max_steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of max_steps and epochs")
         return self
+
+    def arguments(self) -> dict[str, Any]:
+        """These settings as keyword arguments of `engine.training.fine_tune.fine_tune`."""
+        return self.model_dump(exclude={"validate_every"})
 
     def optimizer_steps(self, rows: int) -> int:
         """Optimizer steps of a fine-tune on `rows` rows, counted as the Trainer counts them."""

@@ -20,9 +20,9 @@ from servers_at_work import PROGRAMS
 from world import World, copied
 
 from dagster_project.automation.requests import ASKED_BY_TAG, BUILD_TAG, CELL_TAG, REQUEST_JOB
-from dagster_project.builds.builder import workspace_file
 from dagster_project.runs.failures import FAILURE_TAG
 from dagster_project.runs.instance import open_instance
+from dagster_project.ui.servers import workspace_file
 from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.find import find_manifest
 

@@ -150,7 +150,9 @@ def test_noise_is_as_large_as_the_update_of_lwf_at_the_same_steps(armed: Armed, 
     train = encode_rows(work, work.input("learning_data") / TRAIN_ROWS, model, tokenizer)
     noise, pad_id = WeightNoise(norms, seed=seed), tokenizer.pad_token_id
     settings = work.study.training
-    fine_tune(model, train, settings, seed=seed, folder=tmp_path / "by-hand", pad_id=pad_id, callbacks=[noise])
+    fine_tune(
+        model, train, **settings.arguments(), seed=seed, folder=tmp_path / "by-hand", pad_id=pad_id, callbacks=[noise]
+    )
     model.save_pretrained(tmp_path / f"seed-{seed}")
     assert furthest(weights(tmp_path, seed), weights(armed.arm("noise"), seed)) == 0
     assert furthest(weights(armed.path("reference_checkpoint", "sums"), seed), weights(armed.arm("noise"), seed)) > 0
@@ -174,7 +176,7 @@ def test_steps_of_a_training_by_epochs_are_counted_as_the_trainer_counts(
     settings = TrainingSettings(
         epochs=epochs, batch_size=batch_size, gradient_accumulation=accumulation, autocast="off"
     )
-    curve = fine_tune(tiny_llama(layers=1), random_samples(rows), settings, seed=0, folder=tmp_path)
+    curve = fine_tune(tiny_llama(layers=1), random_samples(rows), **settings.arguments(), seed=0, folder=tmp_path)
     assert settings.optimizer_steps(rows) == curve[-1].step
 
 

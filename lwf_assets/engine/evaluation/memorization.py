@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from lwf_assets.engine.loss import response_logits
 from lwf_assets.engine.model_state import in_evaluation_mode
-from lwf_assets.engine.response_logits import response_logits
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, batches_by_length, collate
 
 if TYPE_CHECKING:

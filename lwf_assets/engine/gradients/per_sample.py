@@ -21,6 +21,8 @@ from torch.utils.checkpoint import CheckpointError
 from lwf_assets.engine.gradients.autograd_graph import RECOMPUTES, parameters_reached_by
 from lwf_assets.engine.gradients.blocks import Reduction, reduce_factors
 from lwf_assets.engine.gradients.factors import Factor
+from lwf_assets.engine.gradients.operations import NODES_WITH_RULE
+from lwf_assets.engine.gradients.rules import RULES
 from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.engine.loss import LossReduction, sample_losses
 from lwf_assets.engine.model_state import left_as_found
@@ -55,7 +57,7 @@ def reduce_per_sample_gradients(
 
     A tied parameter is one parameter: its gradient is the sum over its uses. A parameter that a sample does not reach
     (an idle expert) has gradient zero and need not be passed on. A parameter with a use that has no rule
-    (`gradient_rules`) is found before its first gradient, named in the log, and differentiated sample by sample.
+    (`rules.py`) is found before its first gradient, named in the log, and differentiated sample by sample.
 
     Args:
         model: any transformers causal language model; left as found.
@@ -170,6 +172,8 @@ class _Work:
             self.together,
             (batch.input_ids.shape[0], batch.input_ids.shape[1]),
             lambda name, factor: receive(name, factor) if name in self.together else None,
+            rules=RULES,
+            nodes_with_rule=NODES_WITH_RULE,
         )
         with watch:
             losses = sample_losses(self.model, batch, reduction=self.loss_reduction)

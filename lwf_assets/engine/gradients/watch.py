@@ -1,8 +1,8 @@
 """Watches the operations of a forward pass, so that its backward pass tells of per-sample gradients.
 
 Operations are watched, not modules: every linear layer, tied embedding or custom norm of any architecture comes down
-to the few operations of `gradient_rules`. They use a parameter detached. A parameter that is used in any other way
-keeps its place in the autograd graph, where `parameters_reached_by` finds it: none is left out silently.
+to the few operations that have a rule (`rules.py`). They use a parameter detached. A parameter that is used in any
+other way keeps its place in the autograd graph, where `parameters_reached_by` finds it: none is left out silently.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from torch.overrides import TorchFunctionMode
 
 from lwf_assets.engine.gradients.autograd_graph import is_flattened
 from lwf_assets.engine.gradients.factors import Factor
-from lwf_assets.engine.gradients.operations import NODES_WITH_RULE
-from lwf_assets.engine.gradients.rules import RULES
 from lwf_assets.errors import LwfError
 
 AUTOCAST = (
@@ -48,6 +46,8 @@ class GradientWatch(TorchFunctionMode):
         shape: [batch, positions] of the input ids; the two must differ, lest one be taken for the other. A tensor
             belongs to the samples row by row if its first dimension is the batch, or batch and positions flattened.
         receive: called in the backward pass with a parameter's name and the factor of one of its uses.
+        rules: by operation, what takes its place: called with the watch and the operation's own arguments.
+        nodes_with_rule: the autograd nodes that these leave in the graph.
 
     Attributes:
         anchor: what every watched operation depends on: the input to ask a backward pass for.
@@ -55,13 +55,21 @@ class GradientWatch(TorchFunctionMode):
     """
 
     def __init__(
-        self, parameters: Mapping[str, Parameter], shape: tuple[int, int], receive: Callable[[str, Factor], None]
+        self,
+        parameters: Mapping[str, Parameter],
+        shape: tuple[int, int],
+        receive: Callable[[str, Factor], None],
+        *,
+        rules: Mapping[Any, Callable[..., Any]],
+        nodes_with_rule: tuple[type, ...],
     ) -> None:
         super().__init__()
         self.batch, self.positions = shape
         if self.batch == self.positions and self.batch > 1:
             raise ValueError("batch and positions must differ; take one sample less")
         self.receive = receive
+        self._rules = rules
+        self._nodes_with_rule = nodes_with_rule
         self.uses: dict[str, int] = {}
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         self._copies: dict[int, tuple[Tensor, int]] = {}
@@ -75,7 +83,7 @@ class GradientWatch(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        rule = RULES.get(func) if "out" not in kwargs else None
+        rule = self._rules.get(func) if "out" not in kwargs else None
         if rule is not None and torch.is_autocast_enabled(self.anchor.device.type):
             raise LwfError(AUTOCAST)
         result = rule(self, *args, **kwargs) if rule is not None else NotImplemented
@@ -124,7 +132,7 @@ class GradientWatch(TorchFunctionMode):
         if len(leading) > 1:
             return leading[0] == self.batch
         return leading[0] == self.batch * self.positions and is_flattened(
-            tensor, (self.batch, self.positions), apart=NODES_WITH_RULE
+            tensor, (self.batch, self.positions), apart=self._nodes_with_rule
         )
 
     def note_lookup(self, ids: Tensor, weight: Tensor, padding_id: int | None, names: list[str | None]) -> Tensor:

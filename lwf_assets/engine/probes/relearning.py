@@ -9,8 +9,7 @@ import torch
 
 from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
 from lwf_assets.engine.model_state import in_evaluation_mode
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, collate
-from lwf_assets.engine.seeded_batches import seeded_batch
+from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, collate, seeded_batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

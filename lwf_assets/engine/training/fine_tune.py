@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lwf_assets.engine.loss import token_losses
-from lwf_assets.engine.precision import use_bfloat16
+from lwf_assets.engine.precision import Autocast, use_bfloat16
 from lwf_assets.engine.samples import Batch, Sample, collate
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.engine.training.penalties import Penalty
-    from lwf_assets.study.sections import TrainingSettings
 
 WHOLE = "whole"
 """Marker file, written last into a checkpoint: one without it was cut short and is never resumed from."""
@@ -42,10 +41,21 @@ class CurvePoint:
 def fine_tune(
     model: PreTrainedModel,
     samples: Sequence[Sample],
-    settings: TrainingSettings,
     *,
     seed: int,
     folder: Path,
+    max_steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int = 8,
+    gradient_accumulation: int = 1,
+    learning_rate: float = 3e-5,
+    schedule: Literal["linear", "cosine", "constant"] = "linear",
+    warmup_steps: int = 0,
+    weight_decay: float = 0.0,
+    max_gradient_norm: float = 1.0,
+    autocast: Autocast = "auto",
+    log_every: int = 1,
+    checkpoint_every: int = 200,
     pad_id: int = 0,
     callbacks: Sequence[TrainerCallback] = (),
     progress: Progress = SILENT,
@@ -57,9 +67,20 @@ def fine_tune(
     Args:
         model: a causal language model, on its device.
         samples: D_L.
-        settings: length, batch, optimizer and schedule.
         seed: of the order of the samples (and of dropout, where the model has it).
-        folder: where checkpoints go; whole ones that lie there are resumed from.
+        folder: where checkpoints go. Training resumes from the newest complete one in it.
+        max_steps: optimizer steps; give this or `epochs`.
+        epochs: passes over `samples`.
+        batch_size: samples per step and device.
+        gradient_accumulation: batches per optimizer step.
+        learning_rate: AdamW's peak learning rate.
+        schedule: of the learning rate.
+        warmup_steps: steps of linear warm-up.
+        weight_decay: AdamW's decoupled weight decay.
+        max_gradient_norm: gradients are clipped to this norm.
+        autocast: mixed precision; see `use_bfloat16`.
+        log_every: steps between points of the loss curve.
+        checkpoint_every: steps between checkpoints.
         pad_id: token that fills short rows.
         callbacks: for example `PeriodicUnlearning`.
         progress: told of every step, and of the curve.
@@ -71,30 +92,33 @@ def fine_tune(
         The loss curve from the first step on, also after a resume.
 
     Raises:
+        ValueError: both or neither of `max_steps` and `epochs`.
         LwfError: no samples, or a loss or penalty that is not finite; the message names the step.
     """
+    if (max_steps is None) == (epochs is None):
+        raise ValueError("give exactly one of max_steps and epochs")
     if not samples:
         raise LwfError("learning_data holds no training rows; raise rows.train or give more data")
     device = model.device
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        max_steps=settings.max_steps or -1,
-        num_train_epochs=settings.epochs or 1.0,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_gradient_norm,
-        bf16=use_bfloat16(settings.autocast, device),
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=gradient_accumulation,
+        max_steps=max_steps or -1,
+        num_train_epochs=epochs or 1.0,
+        learning_rate=learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=warmup_steps,
+        weight_decay=weight_decay,
+        max_grad_norm=max_gradient_norm,
+        bf16=use_bfloat16(autocast, device),
         use_cpu=device.type == "cpu",
         seed=seed,
         data_seed=seed,
-        logging_steps=settings.log_every,
+        logging_steps=log_every,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=settings.checkpoint_every,
+        save_steps=checkpoint_every,
         save_total_limit=2,  # the newest may be cut short; the one before it is whole
         report_to="none",
         disable_tqdm=True,

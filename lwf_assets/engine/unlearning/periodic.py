@@ -13,8 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from lwf_assets.engine.evaluation.weight_distance import euclidean_distance
 from lwf_assets.engine.loss import negative_log_likelihoods, token_losses
 from lwf_assets.engine.model_state import in_evaluation_mode
-from lwf_assets.engine.samples import Sample, batches_by_length, collate
-from lwf_assets.engine.seeded_batches import seeded_batch
+from lwf_assets.engine.samples import Sample, batches_by_length, collate, seeded_batch
 from lwf_assets.engine.training.callback_state import save_state, saved_state
 from lwf_assets.engine.unlearning.ledger import Ledger, LedgerEntry
 from lwf_assets.engine.unlearning.objectives import Ascent, Objective

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional
 
-from lwf_assets.engine.loss import sample_losses
+from lwf_assets.engine.loss import response_logits, sample_losses
 from lwf_assets.engine.model_state import in_evaluation_mode
-from lwf_assets.engine.response_logits import response_logits
-from lwf_assets.engine.samples import Batch, Sample
-from lwf_assets.engine.seeded_batches import seeded_batch
+from lwf_assets.engine.samples import Batch, Sample, seeded_batch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,11 +10,12 @@ import torch
 from by_hand import in_float64, loss_by_hand
 from tiny import tiny_llama, tiny_tokenizer
 
-from lwf_assets.engine.evaluation.answers import evaluate, greedy_responses, likeliest_choices
+from lwf_assets.engine.evaluation.answers import greedy_responses, likeliest_choices
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, Sample, encode_sample
 from lwf_assets.engine.training.fine_tune import fine_tune
 from lwf_assets.errors import LwfError
+from lwf_assets.measuring.answered_items import evaluate
 from lwf_assets.progress import Silent
 from lwf_assets.study.sections import TrainingSettings
 from lwf_assets.tasks.rows import TestRow
@@ -36,6 +37,7 @@ CHOICES = ("no", "perhaps", "certainly not", "y", "yes")
 ROWS = [
     _row(n, prompt, "no", CHOICES) for n, prompt in enumerate(["Is it?", "a much longer question: is it?", "b", "?"])
 ]
+ASKED = [(row.id, row.prompt) for row in ROWS], [row.choices for row in ROWS]
 
 
 @torch.no_grad()
@@ -49,24 +51,24 @@ def test_the_likeliest_choice_is_that_of_single_rows(token_budget: int) -> None:
         samples = {choice: Sample(prompt, tokenizer(f" {choice}")["input_ids"]) for choice in CHOICES}
         losses = {choice: loss_by_hand(precise, sample, "sum").item() for choice, sample in samples.items()}
         expected.append(min(losses, key=losses.__getitem__))
-    assert likeliest_choices(model, tokenizer, ROWS, context=CONTEXT, token_budget=token_budget) == expected
+    assert likeliest_choices(model, tokenizer, *ASKED, context=CONTEXT, token_budget=token_budget) == expected
 
 
 @torch.no_grad()
 def test_a_choice_need_not_end_the_text() -> None:
     """A model to which the end is out of the question after one choice, and certain after none."""
     model, tokenizer = tiny_llama(), tiny_tokenizer()
-    plain = likeliest_choices(model, tokenizer, ROWS, context=CONTEXT)
+    plain = likeliest_choices(model, tokenizer, *ASKED, context=CONTEXT)
     end = tokenizer.eos_token_id
     untied = tiny_llama(tied=False)
     untied.load_state_dict(model.state_dict() | {"lm_head.weight": model.get_input_embeddings().weight.clone()})
     untied.lm_head.weight[end] *= 100
-    assert likeliest_choices(untied, tokenizer, ROWS, context=CONTEXT) == plain
+    assert likeliest_choices(untied, tokenizer, *ASKED, context=CONTEXT) == plain
 
 
 def test_choices_are_judged() -> None:
     model, tokenizer = tiny_llama(seed=3), tiny_tokenizer()
-    taken = likeliest_choices(model, tokenizer, ROWS, context=CONTEXT)
+    taken = likeliest_choices(model, tokenizer, *ASKED, context=CONTEXT)
     rows = [_row(n, row.prompt, taken[n] if n < 2 else "perhaps", CHOICES) for n, row in enumerate(ROWS)]
     results = evaluate(model, tokenizer, rows, _task("choice", CHOICES), context=CONTEXT, batch_size=3)
     assert [result.response for result in results] == taken
@@ -90,7 +92,7 @@ def test_a_model_that_has_learned_its_rows_answers_them(tmp_path: Path, batch_si
     model = tiny_llama()
     samples = [encode_sample(tokenizer, row.prompt, row.target, context=CONTEXT, row_id=row.id) for row in rows[:3]]
     settings = TrainingSettings(max_steps=60, batch_size=3, learning_rate=1e-2, autocast="off")
-    fine_tune(model, samples, settings, seed=0, folder=tmp_path)
+    fine_tune(model, samples, **settings.arguments(), seed=0, folder=tmp_path)
     progress = _Counts()
     results = evaluate(
         model.eval(), tokenizer, rows, _task("exact"), context=CONTEXT, batch_size=batch_size, progress=progress

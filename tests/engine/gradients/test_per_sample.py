@@ -561,9 +561,9 @@ def test_the_batch_that_is_tried_first_has_a_size_of_its_own(monkeypatch: pytest
     sizes = []
 
     class Noting(GradientWatch):
-        def __init__(self, parameters: Any, shape: tuple[int, int], receive: Any) -> None:
+        def __init__(self, parameters: Any, shape: tuple[int, int], receive: Any, **rules: Any) -> None:
             sizes.append(shape[0])
-            super().__init__(parameters, shape, receive)
+            super().__init__(parameters, shape, receive, **rules)
 
     monkeypatch.setattr(per_sample_gradients, "GradientWatch", Noting)
     lengths = [9, 9, 4, 4, 4, 4]

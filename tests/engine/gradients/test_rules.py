@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from lwf_assets.engine.gradients.autograd_graph import parameters_reached_by
 from lwf_assets.engine.gradients.factors import Factor, Outer, Scattered, Whole
+from lwf_assets.engine.gradients.operations import NODES_WITH_RULE
 from lwf_assets.engine.gradients.rules import RULES
 from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.errors import LwfError
@@ -19,6 +21,9 @@ from lwf_assets.errors import LwfError
 BATCH, POSITIONS, WIDTH = 3, 4, 6
 Parameters = Mapping[str, nn.Parameter]
 Operation = Callable[[Any, Tensor], Tensor]
+
+
+watching = partial(GradientWatch, rules=RULES, nodes_with_rule=NODES_WITH_RULE)
 
 
 def _parameters(**shapes: tuple[int, ...]) -> dict[str, nn.Parameter]:
@@ -51,7 +56,7 @@ class Watched:
 
     def __init__(self, operation: Operation, parameters: Parameters, x: Tensor) -> None:
         self.told: dict[str, Tensor] = {}
-        with GradientWatch(parameters, (BATCH, POSITIONS), self._receive(parameters)) as watch:
+        with watching(parameters, (BATCH, POSITIONS), self._receive(parameters)) as watch:
             result = operation(parameters, x)
         generator = torch.Generator().manual_seed(2)
         self.weights = torch.randn(BATCH, result.numel() // BATCH, generator=generator, dtype=torch.float64)
@@ -323,7 +328,7 @@ def test_what_has_no_rule_stays_in_the_graph(case: str) -> None:
 def test_operations_with_out_are_left_alone(operation: Callable[..., Tensor]) -> None:
     weight = _parameters(w=(WIDTH, WIDTH))["w"]
     x, out = torch.ones(BATCH * POSITIONS, WIDTH, dtype=torch.float64), torch.zeros(12, WIDTH, dtype=torch.float64)
-    with GradientWatch({"w": weight}, (BATCH, POSITIONS), _never) as watch, torch.no_grad():
+    with watching({"w": weight}, (BATCH, POSITIONS), _never) as watch, torch.no_grad():
         assert operation(weight, x, out) is out
     assert torch.equal(out, operation(weight.detach(), x, torch.zeros_like(out)))
     assert watch.uses == {}
@@ -375,14 +380,14 @@ def test_a_parameter_inside_an_own_function_is_reached() -> None:
 
 def test_uses_are_counted_once_for_each_operation() -> None:
     parameters, x = _parameters(w=(WIDTH, WIDTH), v=(WIDTH,), idle=(WIDTH,)), _input(BATCH, POSITIONS, WIDTH)
-    with GradientWatch(parameters, (BATCH, POSITIONS), _never) as watch:
+    with watching(parameters, (BATCH, POSITIONS), _never) as watch:
         functional.linear(functional.linear(x * parameters["v"], parameters["w"]), parameters["w"], parameters["v"])
     assert watch.uses == {"w": 2, "v": 2}
 
 
 def test_nothing_is_watched_behind_the_block() -> None:
     parameters, x = _parameters(w=(5, WIDTH)), _input(BATCH, POSITIONS, WIDTH)
-    with GradientWatch(parameters, (BATCH, POSITIONS), _never):
+    with watching(parameters, (BATCH, POSITIONS), _never):
         pass
     functional.linear(x, parameters["w"]).sum().backward()
     assert parameters["w"].grad is not None
@@ -394,7 +399,7 @@ def test_sums_over_positions_are_in_float32() -> None:
     x = torch.ones(2, 1001, WIDTH, dtype=torch.bfloat16, requires_grad=True)
     told = []
     for operation in (lambda: x + weight, lambda: x * weight):
-        with GradientWatch({"w": weight}, (2, 1001), lambda _, factor: told.append(factor)) as watch:
+        with watching({"w": weight}, (2, 1001), lambda _, factor: told.append(factor)) as watch:
             result = operation()
         result.backward(torch.ones_like(result), inputs=[watch.anchor])
     assert len(told) == 2
@@ -406,7 +411,7 @@ def test_sums_over_positions_are_in_float32() -> None:
 def _order_is_checked(layout: Sequence[int]) -> GradientWatch:
     """A bias behind samples that a layer has put into the order `layout`; the last position has no loss."""
     parameters, x = _parameters(w=(WIDTH,)), _input(BATCH, POSITIONS, 2, WIDTH)
-    with GradientWatch(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
+    with watching(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
         result = x.flatten(0, 1)[torch.tensor(layout)].view(x.shape) + parameters["w"]
     back = torch.empty(len(layout), dtype=torch.long)
     back[torch.tensor(layout)] = torch.arange(len(layout))
@@ -425,7 +430,7 @@ def test_rows_in_another_order_are_noticed() -> None:
 def test_as_many_groups_as_positions_are_no_positions() -> None:
     """[B, 2, 2, d] has four rows a sample, and the last of them has a gradient."""
     parameters, x = _parameters(w=(WIDTH,)), _input(BATCH, 2, 2, WIDTH)
-    with GradientWatch(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
+    with watching(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
         result = x + parameters["w"]
     torch.autograd.backward(result.sum(), inputs=[watch.anchor])
     watch.check_order()
@@ -434,8 +439,8 @@ def test_as_many_groups_as_positions_are_no_positions() -> None:
 def test_as_many_samples_as_positions_are_refused() -> None:
     parameters = _parameters(w=(WIDTH,))
     with pytest.raises(ValueError, match="must differ"):
-        GradientWatch(parameters, (POSITIONS, POSITIONS), _never)
-    GradientWatch(parameters, (1, 1), _never)
+        watching(parameters, (POSITIONS, POSITIONS), _never)
+    watching(parameters, (1, 1), _never)
 
 
 def test_differentiating_within_the_forward_pass_is_refused() -> None:
@@ -450,7 +455,7 @@ def test_differentiating_within_the_forward_pass_is_refused() -> None:
 def test_a_single_sample_is_in_order_however_it_lies() -> None:
     parameters = _parameters(w=(5, WIDTH))
     x, told = torch.randn(POSITIONS, 1, WIDTH, dtype=torch.float64), []
-    with GradientWatch(parameters, (1, POSITIONS), lambda _, factor: told.append(factor)) as watch:
+    with watching(parameters, (1, POSITIONS), lambda _, factor: told.append(factor)) as watch:
         result = functional.linear(x, parameters["w"])
     result.backward(torch.ones_like(result), inputs=[watch.anchor])
     expected = torch.ones(5, 1, dtype=torch.float64) * x.sum(dim=(0, 1))

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import random_samples, tiny_llama
 
+from lwf_assets.engine.loss import response_logits
 from lwf_assets.engine.probes.relearning import relearning_curve
-from lwf_assets.engine.response_logits import response_logits
-from lwf_assets.engine.samples import collate
-from lwf_assets.engine.seeded_batches import seeded_batch
+from lwf_assets.engine.samples import collate, seeded_batch
 
 FORGOTTEN = random_samples(7, seed=7)
 

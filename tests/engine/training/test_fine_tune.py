@@ -40,7 +40,7 @@ def train_tiny(folder: Path, callbacks: list[TrainerCallback]) -> tuple[PreTrain
     """The run that gets killed; also called by the processes that kill themselves."""
     torch.set_num_threads(1)
     model = tiny_llama()
-    curve = fine_tune(model, LEARNED, _settings(), seed=4, folder=folder, callbacks=callbacks)
+    curve = fine_tune(model, LEARNED, **_settings().arguments(), seed=4, folder=folder, callbacks=callbacks)
     return model, curve
 
 
@@ -62,7 +62,7 @@ class KillInTheSecondCheckpoint(TrainerCallback):
 
 def test_after_mixed_precision_the_model_computes_in_its_own_again(tmp_path: Path) -> None:
     model = tiny_llama()
-    fine_tune(model, LEARNED, _settings(autocast="bfloat16"), seed=0, folder=tmp_path / "training")
+    fine_tune(model, LEARNED, **_settings(autocast="bfloat16").arguments(), seed=0, folder=tmp_path / "training")
     model.save_pretrained(tmp_path / "model")
     found = negative_log_likelihoods(model, LEARNED)
     assert found == negative_log_likelihoods(load_tiny(tmp_path / "model"), LEARNED)
@@ -71,7 +71,9 @@ def test_after_mixed_precision_the_model_computes_in_its_own_again(tmp_path: Pat
 def test_learns(tmp_path: Path) -> None:
     model = tiny_llama()
     before = negative_log_likelihoods(model, LEARNED)
-    curve = fine_tune(model, LEARNED, _settings(max_steps=40, learning_rate=1e-2), seed=0, folder=tmp_path)
+    curve = fine_tune(
+        model, LEARNED, **_settings(max_steps=40, learning_rate=1e-2).arguments(), seed=0, folder=tmp_path
+    )
     assert sum(negative_log_likelihoods(model, LEARNED)) < 0.6 * sum(before)
     assert [point.step for point in curve] == list(range(1, 41))
     assert curve[-1].loss < 0.7 * curve[0].loss
@@ -84,7 +86,12 @@ def test_the_curve_is_the_loss_of_the_response_tokens(tmp_path: Path) -> None:
     """With one batch of everything: the mean over all response tokens at the weights before each step."""
     model, snapshots = tiny_llama(), Snapshots()
     curve = fine_tune(
-        model, LEARNED, _settings(max_steps=3, batch_size=12), seed=0, folder=tmp_path, callbacks=[snapshots]
+        model,
+        LEARNED,
+        **_settings(max_steps=3, batch_size=12).arguments(),
+        seed=0,
+        folder=tmp_path,
+        callbacks=[snapshots],
     )
     tokens = sum(len(sample.response_ids) for sample in LEARNED)
     for point in curve:
@@ -98,7 +105,9 @@ def test_the_curve_is_the_loss_of_the_response_tokens(tmp_path: Path) -> None:
 def test_the_seed_orders_the_samples(tmp_path: Path) -> None:
     def trained(seed: int) -> dict[str, torch.Tensor]:
         model = tiny_llama()
-        fine_tune(model, LEARNED, _settings(max_steps=3), seed=seed, folder=tmp_path / str(torch.rand(1).item()))
+        fine_tune(
+            model, LEARNED, **_settings(max_steps=3).arguments(), seed=seed, folder=tmp_path / str(torch.rand(1).item())
+        )
         return weights(model)
 
     first = trained(0)
@@ -107,13 +116,13 @@ def test_the_seed_orders_the_samples(tmp_path: Path) -> None:
 
 
 def test_epochs_count_passes_over_the_samples(tmp_path: Path) -> None:
-    curve = fine_tune(tiny_llama(), LEARNED, _settings(max_steps=None, epochs=2), seed=0, folder=tmp_path)
+    curve = fine_tune(tiny_llama(), LEARNED, **_settings(max_steps=None, epochs=2).arguments(), seed=0, folder=tmp_path)
     assert len(curve) == 2 * 12 / 4
 
 
 def test_no_samples(tmp_path: Path) -> None:
     with pytest.raises(LwfError, match="no training rows"):
-        fine_tune(tiny_llama(), [], _settings(), seed=0, folder=tmp_path)
+        fine_tune(tiny_llama(), [], **_settings().arguments(), seed=0, folder=tmp_path)
 
 
 @pytest.mark.parametrize(("poisoned_after", "step"), [(0, 1), (4, 5)])
@@ -121,7 +130,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(
     tmp_path: Path, poisoned_after: int, step: int
 ) -> None:
     with pytest.raises(LwfError, match=rf"learning loss became nan at step {step}; .*learning_rate \(0.003\)"):
-        fine_tune(tiny_llama(), LEARNED, _settings(), seed=0, folder=tmp_path, callbacks=[Poison(poisoned_after)])
+        fine_tune(
+            tiny_llama(),
+            LEARNED,
+            **_settings().arguments(),
+            seed=0,
+            folder=tmp_path,
+            callbacks=[Poison(poisoned_after)],
+        )
 
 
 class _Recorder(Silent):
@@ -143,9 +159,15 @@ class _Recorder(Silent):
 def test_progress_is_told_and_stdout_is_not(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     progress = _Recorder()
     with pytest.raises(StoppedError):
-        fine_tune(tiny_llama(), LEARNED, _settings(), seed=0, folder=tmp_path, callbacks=[StopAt(7)])
+        fine_tune(tiny_llama(), LEARNED, **_settings().arguments(), seed=0, folder=tmp_path, callbacks=[StopAt(7)])
     curve = fine_tune(
-        tiny_llama(), LEARNED, _settings(), seed=0, folder=tmp_path, progress=progress, label="Reference fine-tune"
+        tiny_llama(),
+        LEARNED,
+        **_settings().arguments(),
+        seed=0,
+        folder=tmp_path,
+        progress=progress,
+        label="Reference fine-tune",
     )
     assert progress.begun == [("Reference fine-tune", 10)]
     assert progress.advanced == 10  # six of them at once: they were done before
@@ -159,12 +181,17 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, architecture: st
     """GPT-2 has dropout: the draws go on as well."""
     learned = random_samples(12, seed=1, vocabulary=60)
     whole, resumed = tiny_model(architecture), tiny_model(architecture, seed=1)
-    expected = fine_tune(whole, learned, _settings(), seed=0, folder=tmp_path / "whole")
+    expected = fine_tune(whole, learned, **_settings().arguments(), seed=0, folder=tmp_path / "whole")
     with pytest.raises(StoppedError):
         fine_tune(
-            tiny_model(architecture), learned, _settings(), seed=0, folder=tmp_path / "cut", callbacks=[StopAt(8)]
+            tiny_model(architecture),
+            learned,
+            **_settings().arguments(),
+            seed=0,
+            folder=tmp_path / "cut",
+            callbacks=[StopAt(8)],
         )
-    curve = fine_tune(resumed, learned, _settings(), seed=0, folder=tmp_path / "cut")
+    curve = fine_tune(resumed, learned, **_settings().arguments(), seed=0, folder=tmp_path / "cut")
     assert same_bits(weights(resumed), weights(whole))
     assert curve == expected
 
@@ -214,5 +241,5 @@ def test_newest_whole_checkpoint_removes_the_halves(tmp_path: Path) -> None:
 
 
 def test_two_checkpoints_are_kept_and_none_of_the_finished_run(tmp_path: Path) -> None:
-    fine_tune(tiny_llama(), LEARNED, _settings(max_steps=12), seed=0, folder=tmp_path)
+    fine_tune(tiny_llama(), LEARNED, **_settings(max_steps=12).arguments(), seed=0, folder=tmp_path)
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-6", "checkpoint-9"]

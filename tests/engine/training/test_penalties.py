@@ -82,8 +82,17 @@ def test_l2_sp_holds_what_is_trainable() -> None:
 def test_l2_sp_keeps_a_copy_of_the_start(tmp_path: Path) -> None:
     """It may be handed the model that is trained."""
     model, apart = tiny_llama(), tiny_llama()
-    fine_tune(model, LEARNED, _settings(), seed=0, folder=tmp_path / "same", penalty=L2SP(model, weight=5.0))
-    fine_tune(apart, LEARNED, _settings(), seed=0, folder=tmp_path / "apart", penalty=L2SP(tiny_llama(), weight=5.0))
+    fine_tune(
+        model, LEARNED, **_settings().arguments(), seed=0, folder=tmp_path / "same", penalty=L2SP(model, weight=5.0)
+    )
+    fine_tune(
+        apart,
+        LEARNED,
+        **_settings().arguments(),
+        seed=0,
+        folder=tmp_path / "apart",
+        penalty=L2SP(tiny_llama(), weight=5.0),
+    )
     assert same_bits(weights_of(model), weights_of(apart))
 
 
@@ -92,7 +101,14 @@ def test_l2_sp_keeps_the_model_near(tmp_path: Path) -> None:
     for weight in (None, 1.0, 100.0):
         model = tiny_llama()
         penalty = L2SP(model, weight=weight) if weight else None
-        fine_tune(model, LEARNED, _settings(max_steps=20), seed=0, folder=tmp_path / str(weight), penalty=penalty)
+        fine_tune(
+            model,
+            LEARNED,
+            **_settings(max_steps=20).arguments(),
+            seed=0,
+            folder=tmp_path / str(weight),
+            penalty=penalty,
+        )
         moved.append(distance(weights_of(model), weights_of(tiny_llama())))
     assert moved[0] > 1.2 * moved[1] > 1.5 * moved[2]
 
@@ -224,7 +240,7 @@ def test_bss_shrinks_what_it_is_about(tmp_path: Path) -> None:
         model = tiny_llama()
         penalty = BatchSpectralShrinkage(weight=weight) if weight else None
         settings = _settings(max_steps=20, batch_size=8)
-        fine_tune(model, LEARNED, settings, seed=0, folder=tmp_path / str(weight), penalty=penalty)
+        fine_tune(model, LEARNED, **settings.arguments(), seed=0, folder=tmp_path / str(weight), penalty=penalty)
         with torch.no_grad():
             left.append(_value(BatchSpectralShrinkage(weight=1.0), model.eval(), LEARNED).item())
     assert left[1] < 0.5 * left[0]
@@ -274,7 +290,7 @@ def test_the_gradient_is_that_of_the_loss_and_once_the_penalty(
     curve = fine_tune(
         model,
         [LEARNED[1]] * 8,  # alike, so that the mean over tokens and the mean over batches are the same
-        settings,
+        **settings.arguments(),
         seed=0,
         folder=tmp_path,
         callbacks=[_Reads()],
@@ -300,7 +316,7 @@ def test_the_curve_is_the_learning_loss_alone(tmp_path: Path) -> None:
         fine_tune(
             tiny_llama(),
             LEARNED,
-            settings,
+            **settings.arguments(),
             seed=0,
             folder=tmp_path / str(number),
             penalty=penalty,
@@ -320,7 +336,14 @@ def test_each_point_is_told_the_penalty_since_the_last_one(tmp_path: Path) -> No
     penalty = L2SP(model, weight=3.0)
     settings = _settings(log_every=2)
     fine_tune(
-        model, LEARNED, settings, seed=0, folder=tmp_path, callbacks=[snapshots], penalty=penalty, progress=progress
+        model,
+        LEARNED,
+        **settings.arguments(),
+        seed=0,
+        folder=tmp_path,
+        callbacks=[snapshots],
+        penalty=penalty,
+        progress=progress,
     )
     at = [1.5 * distance(snapshots.at[step], snapshots.at[0]) ** 2 for step in range(4)]  # before steps 1 to 4
     told = {step: values["learning/penalty"] for step, values in progress.points.items()}
@@ -329,8 +352,10 @@ def test_each_point_is_told_the_penalty_since_the_last_one(tmp_path: Path) -> No
 
 def test_no_penalty_is_a_penalty_without_gradient(tmp_path: Path) -> None:
     plain, penalised = tiny_llama(), tiny_llama()
-    fine_tune(plain, LEARNED, _settings(), seed=0, folder=tmp_path / "plain")
-    fine_tune(penalised, LEARNED, _settings(), seed=0, folder=tmp_path / "penalised", penalty=_Constant(0.0))
+    fine_tune(plain, LEARNED, **_settings().arguments(), seed=0, folder=tmp_path / "plain")
+    fine_tune(
+        penalised, LEARNED, **_settings().arguments(), seed=0, folder=tmp_path / "penalised", penalty=_Constant(0.0)
+    )
     assert same_bits(weights_of(plain), weights_of(penalised))
 
 
@@ -341,7 +366,13 @@ def test_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, kind: str) -> 
         penalty = L2SP(model, weight=3.0) if kind == "l2_sp" else BatchSpectralShrinkage(weight=0.1, k=2)
         settings = _settings(max_steps=6, gradient_accumulation=2, batch_size=2)
         curve = fine_tune(
-            model, LEARNED, settings, seed=0, folder=tmp_path / folder, callbacks=callbacks, penalty=penalty
+            model,
+            LEARNED,
+            **settings.arguments(),
+            seed=0,
+            folder=tmp_path / folder,
+            callbacks=callbacks,
+            penalty=penalty,
         )
         return model, curve
 
@@ -355,7 +386,9 @@ def test_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, kind: str) -> 
 
 def test_a_penalty_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path) -> None:
     with pytest.raises(LwfError, match=r"the penalty on the learning loss became inf at step 1; .*\(0.003\)"):
-        fine_tune(tiny_llama(), LEARNED, _settings(), seed=0, folder=tmp_path, penalty=L2SP(_far(), weight=1.0))
+        fine_tune(
+            tiny_llama(), LEARNED, **_settings().arguments(), seed=0, folder=tmp_path, penalty=L2SP(_far(), weight=1.0)
+        )
 
 
 def _far() -> PreTrainedModel:

@@ -111,12 +111,21 @@ def test_in_the_fine_tune(tmp_path: Path) -> None:
     settings = TrainingSettings(**values, checkpoint_every=2)
     whole, resumed = ValidationCurve(HELD_OUT, every=3), ValidationCurve(HELD_OUT, every=3)
     for folder in ("first", "second"):
-        fine_tune(tiny_llama(), random_samples(8), settings, seed=0, folder=tmp_path / folder, callbacks=[whole])
+        fine_tune(
+            tiny_llama(), random_samples(8), **settings.arguments(), seed=0, folder=tmp_path / folder, callbacks=[whole]
+        )
     with pytest.raises(StoppedError):
         fine_tune(
-            tiny_llama(), random_samples(8), settings, seed=0, folder=tmp_path / "cut", callbacks=[resumed, StopAt(4)]
+            tiny_llama(),
+            random_samples(8),
+            **settings.arguments(),
+            seed=0,
+            folder=tmp_path / "cut",
+            callbacks=[resumed, StopAt(4)],
         )
-    fine_tune(tiny_llama(), random_samples(8), settings, seed=0, folder=tmp_path / "cut", callbacks=[resumed])
+    fine_tune(
+        tiny_llama(), random_samples(8), **settings.arguments(), seed=0, folder=tmp_path / "cut", callbacks=[resumed]
+    )
     assert [step for step, _ in whole.points] == [0, 3, 5]
     assert resumed.points == whole.points
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from trainers import Poison, Snapshots, StopAt, StoppedError, trainer
 from transformers import PreTrainedModel
 
-from lwf_assets.engine.samples import Sample
-from lwf_assets.engine.seeded_batches import seeded_batch
+from lwf_assets.engine.samples import Sample, seeded_batch
 from lwf_assets.engine.unlearning.objectives import NPO, Nothing, Objective, SimNPO
 from lwf_assets.engine.unlearning.periodic import STATE_FILE, LedgerEntry, PeriodicUnlearning
 from lwf_assets.engine.unlearning.retention import Retention
