@@ -29,7 +29,7 @@ def real_model(home: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """SmolLM2-135M as the pipeline makes it of the default study, from the store in `home` if it is there."""
     from lwf_assets.building.materialize import materialize
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
-    from lwf_assets.graph.table import Cell
+    from lwf_assets.graph.cells import Cell
     from lwf_assets.store.home import DEFAULT_STUDY, Home
     from lwf_assets.store.partition import Partition
     from lwf_assets.study.file import load_study

@@ -27,7 +27,7 @@ def orchestration() -> dict[str, Any]:
     from tiny import tiny_study_values, write_study
 
     from dagster_project.builds.builder import build
-    from lwf_assets.graph.table import cells
+    from lwf_assets.graph.cells import cells
     from lwf_assets.store.home import Home
     from lwf_assets.study.file import load_study
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lwf_assets.graph.table import cells
+from lwf_assets.graph.cells import cells
 from lwf_assets.store.home import DEFAULT_STUDY, Home
 from lwf_assets.study.file import load_study
 

@@ -12,7 +12,8 @@ from dagster_project.partitions import partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from dagster_project.runs.failures import told_to_dagster
 from lwf_assets.building.checks import CHECKS, Check
-from lwf_assets.graph.table import ASSET, Cell, specs_of
+from lwf_assets.graph.cells import Cell, specs_of
+from lwf_assets.graph.table import ASSET
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 

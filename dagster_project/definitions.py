@@ -20,7 +20,7 @@ from dagster_project.checks import build_checks
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from dagster_project.tracking.address import tracking_uri
-from lwf_assets.graph.table import specs_of
+from lwf_assets.graph.cells import specs_of
 from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lwf_assets.graph.table import ASSET, Cell, inputs_of, partitions, partitions_of
+from lwf_assets.graph.cells import Cell, inputs_of, partitions_of
+from lwf_assets.graph.partitions import partitions
+from lwf_assets.graph.table import ASSET
 from lwf_assets.store.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR
 from lwf_assets.study.study import Study
 

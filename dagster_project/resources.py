@@ -14,7 +14,7 @@ from lwf_assets.store.home import Home
 
 if TYPE_CHECKING:
     from dagster_project.tracking.cell_runs import TrackedCell
-    from lwf_assets.graph.table import Cell
+    from lwf_assets.graph.cells import Cell
     from lwf_assets.study.study import Study
 
 

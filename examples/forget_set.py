@@ -17,7 +17,7 @@ from lwf_assets.engine.generation import end_token_ids, generate
 from lwf_assets.engine.precision import best_device
 from lwf_assets.engine.samples import Sample, encode_prompt
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import DEFAULT_STUDY, Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.file import load_study

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from json import dumps, loads
 
-from lwf_assets.graph.table import Cell, checked_with, inputs_of
+from lwf_assets.graph.cells import Cell, checked_with, inputs_of
 from lwf_assets.planning.plan import Plan, Step
 from lwf_assets.study.study import Study
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import cells
+from lwf_assets.graph.cells import cells
 from lwf_assets.planning.plan import Plan, make_plan
 from lwf_assets.store.home import STUDY_VARIABLE, Home
 from lwf_assets.study.file import load_study

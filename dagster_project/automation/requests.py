@@ -22,7 +22,7 @@ from dagster_project.partitions import JOB_OF_DIMENSIONS
 from dagster_project.resources import LwfHome
 from dagster_project.runs.failures import told_to_dagster
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import cells, settings_of
+from lwf_assets.graph.cells import cells, settings_of
 from lwf_assets.planning.plan import Step, make_plan
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.home import Home

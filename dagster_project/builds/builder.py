@@ -17,7 +17,7 @@ from dagster_project.definitions import build_definitions
 from dagster_project.partitions import JOB_OF_DIMENSIONS
 from dagster_project.runs.instance import open_instance
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell, checked_with, inputs_of
+from lwf_assets.graph.cells import Cell, checked_with, inputs_of
 from lwf_assets.planning.plan import Plan, Step, make_plan
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition

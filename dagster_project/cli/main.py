@@ -22,7 +22,8 @@ from dagster_project.cli import lineage as lineage_cli
 from dagster_project.cli.report_table import print_reports, report_figures
 from dagster_project.tracking.address import PORT
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import ASSET, Cell, cells
+from lwf_assets.graph.cells import Cell, cells
+from lwf_assets.graph.table import ASSET
 from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.file import load_study

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import Home
 from lwf_assets.store.layout import LEADERBOARD_PAGE, REPORT_PAGE, read_summary
 from lwf_assets.store.partition import Partition

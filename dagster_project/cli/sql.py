@@ -10,14 +10,11 @@ import duckdb
 import pyarrow.parquet as pq
 
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import partitions_of, specs_of
+from lwf_assets.graph.cells import partitions_of, specs_of
 from lwf_assets.store.layout import SEEDS, seed_folder, seeds_of
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
-
-MAIN_TABLE = {"learning_data": "train", "utility_data": "items", "evaluation": "items", "eval_report": "effects"}
-"""What the view of an asset with several tables shows."""
 
 
 def query_store(study: Study, store: Store, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -59,7 +56,7 @@ def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store)
                 f"FROM read_parquet({_literal(str(path))})"
                 for path, place in places
             )
-            own_name = name == spec.name or len(tables) == 1 or MAIN_TABLE.get(spec.name) == name
+            own_name = name == spec.name or len(tables) == 1 or f"{name}.parquet" == spec.table
             names_of_view = {f"{spec.name}__{name}" if name != spec.name else name, spec.name if own_name else None}
             for view in names_of_view - {None}:
                 database.execute(f'CREATE VIEW "{view}" AS {union}')

@@ -21,18 +21,12 @@ from dagster_project.tracking.address import web_address
 from dagster_project.tracking.client import experiment_of, open_client
 from dagster_project.tracking.registry import RECIPE_TAG, VERSION_TAG
 from lwf_assets.building.materialize import Materialized
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.progress import Silent
-from lwf_assets.store.layout import LEADERBOARD_PAGE, REPORT_PAGE
 from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-_PAGES = {"eval_report": REPORT_PAGE, "leaderboard": LEADERBOARD_PAGE}
-"""Assets with a page for people, which their MLflow run keeps too."""
-
-TABLE_ASSETS = ("learning_data", "test_data", "forgetting_prompts", "self_generated_corpus", "scored_forget_set")
 
 
 class Curves(Silent):
@@ -69,8 +63,8 @@ class TrackedCell:
     def links(self) -> dict[str, dg.MetadataValue[Any]]:
         """The run's page in MLflow; of an asset with an HTML page, that page among its artifacts."""
         pages = {"mlflow_run": self._page}
-        if self._cell.asset in _PAGES:
-            pages["report"] = f"{self._page}/artifacts/{_PAGES[self._cell.asset]}"
+        if self._cell.spec.page is not None:
+            pages["report"] = f"{self._page}/artifacts/{self._cell.spec.page}"
         return {name: dg.MetadataValue.url(page) for name, page in pages.items()}
 
     def log(self, materialized: Materialized) -> None:
@@ -95,8 +89,8 @@ class TrackedCell:
         self.curves.metrics(0, figures)
         self._client.log_dict(self.run_id, {"manifest": manifest.to_json()}, "manifest.json")
         self._log_data(materialized)
-        if self._cell.asset in _PAGES:
-            self._client.log_artifact(self.run_id, str(materialized.artifact.path / _PAGES[self._cell.asset]))
+        if self._cell.spec.page is not None:
+            self._client.log_artifact(self.run_id, str(materialized.artifact.path / self._cell.spec.page))
         if self._cell.asset == "lwf_checkpoint":
             from dagster_project.tracking.registry import register
 
@@ -104,7 +98,7 @@ class TrackedCell:
 
     def _log_data(self, materialized: Materialized) -> None:
         """The table, as a data set that this run read or wrote, identified by the artifact's version."""
-        if self._cell.asset not in TABLE_ASSETS:
+        if not self._cell.spec.is_dataset:
             return
         from mlflow.entities import Dataset, DatasetInput, InputTag
 

@@ -20,7 +20,7 @@ from lwf_assets.building.check_runner import standing
 from lwf_assets.building.materialize import materialize
 from lwf_assets.comparison.promotion import Decision, decide_promotion
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell, checked_with
+from lwf_assets.graph.cells import Cell, checked_with
 from lwf_assets.store.home import Home
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact

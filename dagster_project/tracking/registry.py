@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.layout import seed_folder
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Artifact, Store

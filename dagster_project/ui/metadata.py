@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from lwf_assets.graph.table import ASSET
 from lwf_assets.store.layout import FISHER_DIAGONAL, FORGET_SET
 from lwf_assets.store.store import Artifact
 
@@ -17,35 +18,14 @@ CELL_WIDTH = 120
 PLOT_BYTES = 70_000
 """A third is added by base64, and 100 KB is what an event should carry at most: Dagster keeps it several times over."""
 
-# The table of an asset that has one, and the columns worth a look.
-_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "learning_data": ("train.parquet", ("id", "prompt", "target")),
-    "test_data": ("test.parquet", ("id", "prompt", "answer")),
-    "forgetting_prompts": ("prompts.parquet", ("id", "prompt", "source_task")),
-    "self_generated_corpus": ("corpus.parquet", ("id", "prompt", "response", "tokens", "ended")),
-    "confidence_terms": ("confidence_terms.parquet", ("id", "constant", "linear", "quadratic", "nll", "tokens")),
-    "scored_forget_set": (
-        "scored_forget_set.parquet",
-        ("rank", "selected", "forgetting_confidence", "linear", "quadratic", "prompt", "response"),
-    ),
-    "utility_data": ("items.parquet", ("group", "task", "id", "prompt", "answer")),
-    "evaluation": ("items.parquet", ("seed", "id", "prompt", "answer", "response", "accuracy", "target_nll")),
-    "forgetting_probe": ("probe.parquet", ("seed", "forgetting_task", "probe", "step", "variant", "nll")),
-    "eval_report": ("effects.parquet", ("model", "measure", "difference", "low", "high", "verdict")),
-    "leaderboard": (
-        "leaderboard.parquet",
-        ("learning_task", "forgetting_task", "reference", "lwf", "difference", "verdict"),
-    ),
-}
-
 
 def metadata_of(artifact: Artifact, *, reused: bool) -> dict[str, Any]:
     """Metadata for a materialization of `artifact`: what a person looks for first, and hashes last."""
     manifest = artifact.manifest
     shown: dict[str, Any] = {}
-    if manifest.asset in _TABLES:
-        name, columns = _TABLES[manifest.asset]
-        shown["sample"] = dg.MetadataValue.md(table_sample(artifact.path / name, columns))
+    spec = ASSET[manifest.asset]
+    if spec.table is not None:
+        shown["sample"] = dg.MetadataValue.md(table_sample(artifact.path / spec.table, spec.columns))
     if manifest.asset in _PLOTS:
         shown["plot"] = dg.MetadataValue.md(_image(_PLOTS[manifest.asset](artifact.path)))
     return {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from lwf_assets.building.checks import Check, Verdict, checks_of
-from lwf_assets.graph.table import Cell, checked_with
+from lwf_assets.graph.cells import Cell, checked_with
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import time
@@ -13,15 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lwf_assets import assets
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.cost.free_memory import refuse_what_cannot_fit
 from lwf_assets.errors import LwfError
+from lwf_assets.graph.cells import Cell, cells, inputs_of, recipe_of, settings_of
 from lwf_assets.graph.settings import HashFile
-from lwf_assets.graph.table import Cell, cells, inputs_of, settings_of
 from lwf_assets.graph.work import Work
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.hashes import hash_file
-from lwf_assets.store.manifest import InputVersion, recipe_hash
+from lwf_assets.store.manifest import InputVersion
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study.study import Study
 
@@ -72,7 +72,7 @@ def materialize(
         inputs[needed] = artifact
     settings = settings_of(study, cell, file_hash)
     versions = tuple(_input_version(artifact) for artifact in inputs.values())
-    recipe = recipe_hash(cell.asset, cell.partition, cell.spec.code_version, settings, versions)
+    recipe = recipe_of(cell, settings, versions)
     with store.lock(cell.asset, cell.partition, recipe):
         found = None if force else store.by_recipe(cell.asset, cell.partition, recipe)
         artifact = found or _make(study, store, cell, recipe, settings, versions, inputs, progress, provenance or {})
@@ -112,11 +112,10 @@ def _make(
     began = time.time()
     cost = cost_of(study, cell, lambda needed: store.current(needed.asset, needed.partition))
     refuse_what_cannot_fit(cell, cost)
-    module = importlib.import_module(f"lwf_assets.assets.{cell.asset}")
     with store.draft(cell.asset, cell.partition, recipe) as draft:
         resumed = any(draft.scratch.iterdir())
         work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
-        summary = module.materialize(work)
+        summary = assets.materialize(cell.asset, work)
         return draft.commit(
             code_version=cell.spec.code_version,
             settings=settings,

@@ -39,7 +39,7 @@ from lwf_assets.store.layout import FORGET_SET, LEARNING_CURVES, read_ledger, se
 from lwf_assets.store.tables import read_rows
 
 if TYPE_CHECKING:
-    from lwf_assets.graph.table import Cell
+    from lwf_assets.graph.cells import Cell
     from lwf_assets.store.partition import Partition
     from lwf_assets.store.store import Artifact
     from lwf_assets.study.study import Study

@@ -8,7 +8,7 @@ from typing import Any
 from lwf_assets.comparison.cell_report import cell_report
 from lwf_assets.comparison.records import CellReport
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell, cells, inputs_of
+from lwf_assets.graph.cells import Cell, cells, inputs_of
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
 

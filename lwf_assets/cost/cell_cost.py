@@ -33,9 +33,9 @@ from lwf_assets.cost.row_counts import (
     taught_amount,
     test_amount,
 )
+from lwf_assets.graph.cells import Cell
 from lwf_assets.graph.models import Compared, compared_in, find
 from lwf_assets.graph.settings import utility_tasks
-from lwf_assets.graph.table import Cell
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import BASE, Study
 from lwf_assets.tasks.settings import TaskSettings
@@ -71,6 +71,8 @@ class Cost:
 
 def cost_of(study: Study, cell: Cell, known: Known) -> Cost:
     """The cost of making `cell`, as far as the study and the artifacts that are `known` tell it."""
+    if cell.asset not in _WITH_MODEL and cell.asset not in _WITHOUT_MODEL:
+        return Cost(None, on_accelerator=cell.spec.uses_model)  # as long as the cell took the last time
     if cell.asset in _WITHOUT_MODEL:
         counts = _WITHOUT_MODEL[cell.asset](study, cell.partition, known)
         rows = [count for count in counts if count is not None]
@@ -295,6 +297,3 @@ _WITH_MODEL: dict[str, Callable[[Study, Partition, Known, ModelFacts], Cost]] = 
     "evaluation": _evaluation,
     "forgetting_probe": _forgetting_probe,
 }
-
-WITH_MODEL = frozenset(_WITH_MODEL)
-"""The assets that are made with a model in memory."""

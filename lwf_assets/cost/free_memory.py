@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lwf_assets.cost.cell_cost import Cost
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 
 PROC, GROUPS, DEVICES = Path("/proc"), Path("/sys/fs/cgroup"), Path("/dev")
 ACCELERATORS = ("nvidiactl", "kfd")

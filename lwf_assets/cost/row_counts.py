@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lwf_assets.graph.cells import Cell
 from lwf_assets.graph.settings import source_tasks
-from lwf_assets.graph.table import Cell
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
 from lwf_assets.study.sections import PriorSettings

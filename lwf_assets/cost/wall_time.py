@@ -12,7 +12,7 @@ from itertools import islice
 from statistics import median
 
 from lwf_assets.cost.cell_cost import Cost
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Store
 

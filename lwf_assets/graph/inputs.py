@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lwf_assets.graph.models import compared_in, find
+from lwf_assets.graph.partitions import partitions
 from lwf_assets.graph.settings import has_utility_data
-from lwf_assets.store.partition import Partition
+from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK, Partition
 from lwf_assets.study.study import Study
 
 
@@ -54,6 +55,11 @@ def read_by_report(study: Study, partition: Partition, asset: str) -> Iterable[P
     for model in compared_in(study, partition):
         if asset == "evaluation" or is_probed(study, model.name):
             yield Partition(model=model.key, learning_task=model.learning_task)
+
+
+def read_by_leaderboard(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:
+    """The leaderboard: the report of every cell."""
+    return partitions(study, (FORGETTING_TASK, LEARNING_TASK))
 
 
 def is_probed(study: Study, name: str) -> bool:

@@ -1,17 +1,24 @@
-"""The asset graph: what there is, what each thing is made from, and which settings it reads.
+"""The assets: what each is made from, which settings decide it, and how it is shown. One row per asset.
 
-This table is the whole design of the data flow. The planner, the builder and the Dagster definitions all read it; the
-work itself is in the module that bears the asset's name. No heavy import here: it is read whenever a code location
-loads.
+This table is the whole design of the data flow. Planner, builder, cost, SQL views, MLflow and the Dagster definitions
+all read it; the work itself is in the module of `lwf_assets/assets/` that is named as the asset. No heavy import here:
+it is read whenever a code location loads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lwf_assets.graph.inputs import is_probed, read_by_arm, read_by_evaluation, read_by_probe, read_by_report
-from lwf_assets.graph.models import compared, find
+from lwf_assets.graph.inputs import (
+    is_probed,
+    read_by_arm,
+    read_by_evaluation,
+    read_by_leaderboard,
+    read_by_probe,
+    read_by_report,
+)
+from lwf_assets.graph.models import find
 from lwf_assets.graph.settings import (
     HashFile,
     Settings,
@@ -28,21 +35,33 @@ from lwf_assets.graph.settings import (
     utility_fingerprint,
     utility_scoring,
 )
-from lwf_assets.store.hashes import canonical_hash
+from lwf_assets.store import layout
 from lwf_assets.store.partition import ARM, FORGETTING_TASK, LEARNING_TASK, MODEL, PRIOR, Partition
 from lwf_assets.study.study import Study
+
+SOURCES = "1_sources"
+SELF_KNOWLEDGE = "2_self_knowledge"
+CONFIDENCE = "3_forgetting_confidence"
+TRAINING = "4_training"
+EVALUATION = "5_evaluation"
+"""The groups of the Dagster UI, in the order in which it sorts them."""
 
 
 @dataclass(frozen=True)
 class AssetSpec:
     """One row of the table.
 
-    `inputs` are the assets that it is made from: of each the one cell whose coordinates it shares, or as `read_from`
-    says, for those assets whose cells are not all made from the same.
-    `settings` are those that all partitions share; `own_settings` those of one partition, such as its task's source.
-    Only what decides the contents belongs there: a batch size that changes nothing but speed does not.
-    `checked_with` names assets that the blocking checks read beside this one; they are built before it.
-    Raise `code_version` when the code comes to give other contents for the same settings and inputs.
+    `inputs` are the assets that it is made from: of each, the one cell whose coordinates it shares, or those that
+    `read_from` returns. `settings` are those that all partitions share; `own_settings` those of one partition, such as
+    its task's source. Only what decides the contents belongs there: a batch size that changes nothing but speed does
+    not. `is_wanted` tells whether the study asks for a partition. `checked_with` names assets that the blocking checks
+    read in addition to this one; they are built before it. Raise `code_version` when the code starts to produce other
+    contents from the same settings and inputs (see CONTRIBUTING.md).
+
+    The rest is for people and for tracking. `group`, `kinds` and `description` are shown in the Dagster UI. An asset
+    that `uses_model` takes a place in the pool of the device. `table` is its main Parquet file, which the view of the
+    asset's name shows, and `columns` those of its columns that are shown as a sample; `page` is its HTML page, which
+    its MLflow run keeps too. A table that `is_dataset` is logged to MLflow as a data set.
     """
 
     name: str
@@ -53,6 +72,16 @@ class AssetSpec:
     own_settings: Callable[[Study, Partition, HashFile], Settings] = lambda study, partition, hash_file: {}
     read_from: Callable[[Study, Partition, str], Iterable[Partition]] | None = None
     checked_with: tuple[str, ...] = ()
+    is_wanted: Callable[[Study, Partition], bool] = lambda study, partition: True
+
+    group: str = EVALUATION
+    kinds: tuple[str, ...] = ()
+    description: str = ""
+    uses_model: bool = False
+    table: str | None = None
+    columns: tuple[str, ...] = ()
+    page: str | None = None
+    is_dataset: bool = False
 
 
 BOTH = (FORGETTING_TASK, LEARNING_TASK)
@@ -65,6 +94,10 @@ ASSETS: tuple[AssetSpec, ...] = (
         code_version="1",
         settings=lambda study: {"dtype": study.model.dtype},
         own_settings=lambda study, partition, hash_file: base_settings(study, study.model.prior, hash_file),
+        group=SOURCES,
+        kinds=("huggingface", "pytorch"),
+        description="The pre-trained model that learns and forgets, as a safetensors directory with its tokenizer.",
+        uses_model=True,
     ),
     AssetSpec(
         "control_base",
@@ -73,6 +106,10 @@ ASSETS: tuple[AssetSpec, ...] = (
         code_version="1",
         settings=lambda study: {"dtype": study.model.dtype},
         own_settings=lambda study, partition, hash_file: base_settings(study, partition.prior, hash_file),
+        group=SOURCES,
+        kinds=("huggingface", "pytorch"),
+        description="The pre-trained model with other prior knowledge: where control arms start.",
+        uses_model=True,
     ),
     AssetSpec(
         "learning_data",
@@ -80,6 +117,12 @@ ASSETS: tuple[AssetSpec, ...] = (
         inputs=(),
         code_version="1",
         own_settings=learning_fingerprint("learning"),
+        group=SOURCES,
+        kinds=("huggingface", "parquet"),
+        description="What is learned (D_L): training and validation rows of the learning task.",
+        table=layout.TRAIN_ROWS,
+        columns=("id", "prompt", "target"),
+        is_dataset=True,
     ),
     AssetSpec(
         "test_data",
@@ -88,6 +131,12 @@ ASSETS: tuple[AssetSpec, ...] = (
         code_version="1",
         own_settings=learning_fingerprint("test"),
         checked_with=("learning_data",),
+        group=SOURCES,
+        kinds=("huggingface", "parquet"),
+        description="What the learning task is tested on. Apart from learning_data: a new test set retrains nothing.",
+        table=layout.TEST_ROWS,
+        columns=("id", "prompt", "answer"),
+        is_dataset=True,
     ),
     AssetSpec(
         "forgetting_prompts",
@@ -95,14 +144,39 @@ ASSETS: tuple[AssetSpec, ...] = (
         inputs=(),
         code_version="1",
         own_settings=prompts_fingerprint,
+        group=SOURCES,
+        kinds=("parquet",),
+        description="Prompts of the forgetting task (D_F). They need no answers: the model writes its own.",
+        table=layout.PROMPTS,
+        columns=("id", "prompt", "source_task"),
+        is_dataset=True,
     ),
-    AssetSpec("utility_data", dimensions=(), inputs=(), code_version="1", own_settings=utility_fingerprint),
+    AssetSpec(
+        "utility_data",
+        dimensions=(),
+        inputs=(),
+        code_version="1",
+        own_settings=utility_fingerprint,
+        is_wanted=lambda study, partition: has_utility_data(study),
+        group=SOURCES,
+        kinds=("parquet",),
+        description="What should not get worse: the forgetting tasks' own tests, untouched tasks, neutral text.",
+        table=layout.UTILITY_ITEMS,
+        columns=("group", "task", "id", "prompt", "answer"),
+    ),
     AssetSpec(
         "self_generated_corpus",
         dimensions=(FORGETTING_TASK,),
         inputs=("base_model", "forgetting_prompts"),
         code_version="1",
         settings=lambda study: {"context": context_settings(study), "generation": fields_of(study.generation)},
+        group=SELF_KNOWLEDGE,
+        kinds=("parquet", "pytorch"),
+        description="The base model's responses to the forgetting prompts (D_self): a proxy for what it knows.",
+        uses_model=True,
+        table=layout.CORPUS,
+        columns=("id", "prompt", "response", "tokens", "ended"),
+        is_dataset=True,
     ),
     AssetSpec(
         "reference_checkpoint",
@@ -110,6 +184,10 @@ ASSETS: tuple[AssetSpec, ...] = (
         inputs=("base_model", "learning_data"),
         code_version="2",
         settings=lambda study: {**training_settings(study), "reference": fields_of(study.reference)},
+        group=TRAINING,
+        kinds=("huggingface", "pytorch"),
+        description="The plain fine-tune, per seed: the baseline, and the learning task's optimum theta_L*.",
+        uses_model=True,
     ),
     AssetSpec(
         "fisher_diagonal",
@@ -117,6 +195,10 @@ ASSETS: tuple[AssetSpec, ...] = (
         inputs=("reference_checkpoint", "learning_data"),
         code_version="2",
         settings=lambda study: {"context": context_settings(study), "fisher": fields_of(study.fisher)},
+        group=CONFIDENCE,
+        kinds=("pytorch",),
+        description="Diagonal Fisher information of the learning task at theta_L*: mean squared per-sample gradients.",
+        uses_model=True,
     ),
     AssetSpec(
         "confidence_terms",
@@ -124,6 +206,12 @@ ASSETS: tuple[AssetSpec, ...] = (
         inputs=("base_model", "reference_checkpoint", "fisher_diagonal", "self_generated_corpus"),
         code_version="2",
         settings=lambda study: {"loss_reduction": study.confidence.loss_reduction},
+        group=CONFIDENCE,
+        kinds=("parquet", "pytorch"),
+        description="The terms of each sample's forgetting confidence: the expensive part, valid for any alpha.",
+        uses_model=True,
+        table=layout.CONFIDENCE_TERMS,
+        columns=("id", "constant", "linear", "quadratic", "nll", "tokens"),
     ),
     AssetSpec(
         "scored_forget_set",
@@ -131,6 +219,12 @@ ASSETS: tuple[AssetSpec, ...] = (
         inputs=("confidence_terms",),
         code_version="1",
         settings=selection_settings,
+        group=CONFIDENCE,
+        kinds=("duckdb", "parquet"),
+        description="Forgetting confidence, rank and selection (D_U): one query, so a new alpha costs seconds.",
+        table=layout.FORGET_SET,
+        columns=("rank", "selected", "forgetting_confidence", "linear", "quadratic", "prompt", "response"),
+        is_dataset=True,
     ),
     AssetSpec(
         "lwf_checkpoint",
@@ -138,6 +232,10 @@ ASSETS: tuple[AssetSpec, ...] = (
         inputs=("base_model", "learning_data", "scored_forget_set"),
         code_version="3",
         settings=lambda study: {**training_settings(study), "unlearning": fields_of(study.unlearning)},
+        group=TRAINING,
+        kinds=("huggingface", "mlflow", "pytorch"),
+        description="The fine-tune that unlearns D_U on the way, per seed, with the ledger of what was unlearned when.",
+        uses_model=True,
     ),
     AssetSpec(
         "arm_checkpoint",
@@ -147,6 +245,10 @@ ASSETS: tuple[AssetSpec, ...] = (
         settings=training_settings,
         own_settings=arm_settings,
         read_from=read_by_arm,
+        group=TRAINING,
+        kinds=("huggingface", "pytorch"),
+        description="What is compared with the reference and LWF, per seed: ablations, baselines and controls.",
+        uses_model=True,
     ),
     AssetSpec(
         "evaluation",
@@ -170,6 +272,12 @@ ASSETS: tuple[AssetSpec, ...] = (
         },
         own_settings=lambda study, partition, hash_file: scoring_settings(study, partition),
         read_from=read_by_evaluation,
+        group=EVALUATION,
+        kinds=("parquet", "pytorch"),
+        description="What one model does: test items, D_self, untouched tasks, neutral text, distance from the base.",
+        uses_model=True,
+        table=layout.EVALUATED_ITEMS,
+        columns=("seed", "id", "prompt", "answer", "response", "accuracy", "target_nll"),
     ),
     AssetSpec(
         "forgetting_probe",
@@ -181,6 +289,13 @@ ASSETS: tuple[AssetSpec, ...] = (
             "probe": fields_of(study.probe, without=("models",)) if study.probe else None,
         },
         read_from=read_by_probe,
+        is_wanted=lambda study, partition: is_probed(study, find(study, partition).name),
+        group=EVALUATION,
+        kinds=("parquet", "pytorch"),
+        description="Is it really forgotten? Relearning speed, rounded weights, another form of the prompt.",
+        uses_model=True,
+        table=layout.PROBES,
+        columns=("seed", "forgetting_task", "probe", "step", "variant", "nll"),
     ),
     AssetSpec(
         "eval_report",
@@ -195,105 +310,26 @@ ASSETS: tuple[AssetSpec, ...] = (
             ),
         },
         read_from=read_by_report,
+        group=EVALUATION,
+        kinds=("parquet",),
+        description="Does forgetting help? LWF and every arm against the reference, with intervals; an HTML page.",
+        table=layout.EFFECTS,
+        columns=("model", "measure", "difference", "low", "high", "verdict"),
+        page=layout.REPORT_PAGE,
     ),
     AssetSpec(
         "leaderboard",
         dimensions=(),
         inputs=("eval_report",),
         code_version="2",
-        read_from=lambda study, partition, asset: partitions(study, BOTH),
+        read_from=read_by_leaderboard,
+        group=EVALUATION,
+        kinds=("parquet",),
+        description="The paper's table: learning task by forgetting task.",
+        table=layout.LEADERBOARD,
+        columns=("learning_task", "forgetting_task", "reference", "lwf", "difference", "verdict"),
+        page=layout.LEADERBOARD_PAGE,
     ),
 )
 
 ASSET: dict[str, AssetSpec] = {spec.name: spec for spec in ASSETS}
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One partition of one asset: the unit that is planned, built and stored."""
-
-    asset: str
-    partition: Partition
-
-    @property
-    def spec(self) -> AssetSpec:
-        """The asset's row of the table."""
-        return ASSET[self.asset]
-
-    def __str__(self) -> str:
-        return f"{self.asset}[{self.partition.key}]" if self.partition.key else self.asset
-
-
-def partitions(study: Study, dimensions: tuple[str, ...]) -> tuple[Partition, ...]:
-    """Every partition along `dimensions`, in the study's order. A task is never forgotten while it is learned."""
-    if PRIOR in dimensions:
-        priors = dict.fromkeys(arm.taught_prior for arm in study.arms.values() if arm.taught_prior)
-        return tuple(Partition(prior=prior) for prior in priors)
-    if ARM in dimensions:
-        return tuple(Partition(arm=e.key, learning_task=e.learning_task) for e in compared(study) if e.arm is not None)
-    if MODEL in dimensions:
-        return tuple(Partition(model=e.key, learning_task=e.learning_task) for e in compared(study))
-    forgetting = study.forgetting_names if FORGETTING_TASK in dimensions else (None,)
-    learning = study.learning_names if LEARNING_TASK in dimensions else (None,)
-    grid = (Partition(f, learned) for learned in learning for f in forgetting)
-    return tuple(p for p in grid if p.learning_task is None or p.learning_task != p.forgetting_task)
-
-
-def partitions_of(study: Study, spec: AssetSpec) -> tuple[Partition, ...]:
-    """Every partition that one asset has in the study; none where the study does not ask for the asset."""
-    every = partitions(study, spec.dimensions)
-    if spec.name == "utility_data":
-        return every if has_utility_data(study) else ()
-    if spec.name == "forgetting_probe":
-        return tuple(p for p in every if is_probed(study, find(study, p).name))
-    return every
-
-
-def specs_of(study: Study) -> tuple[AssetSpec, ...]:
-    """The assets that the study has any cell of."""
-    return tuple(spec for spec in ASSETS if partitions_of(study, spec))
-
-
-def cells(study: Study) -> tuple[Cell, ...]:
-    """Every cell of the study, each after all that it is made from."""
-    return tuple(Cell(spec.name, partition) for spec in ASSETS for partition in partitions_of(study, spec))
-
-
-def inputs_of(study: Study, cell: Cell) -> tuple[Cell, ...]:
-    """The cells that `cell` is made from."""
-    read_from = cell.spec.read_from or _same_coordinates
-    needed = (
-        Cell(asset, partition.narrowed(ASSET[asset].dimensions))
-        for asset in cell.spec.inputs
-        for partition in read_from(study, cell.partition, asset)
-    )
-    return tuple(dict.fromkeys(needed))
-
-
-def upstream_of(study: Study, spec: AssetSpec) -> tuple[str, ...]:
-    """The assets that some cell of `spec` is made from: an arm may need none of what other kinds of arm need."""
-    read = {needed.asset for p in partitions_of(study, spec) for needed in inputs_of(study, Cell(spec.name, p))}
-    return tuple(name for name in spec.inputs if name in read)
-
-
-def checked_with(study: Study, cell: Cell) -> tuple[Cell, ...]:
-    """The cells that the checks of `cell` read beside it."""
-    return tuple(Cell(name, cell.partition.narrowed(ASSET[name].dimensions)) for name in cell.spec.checked_with)
-
-
-def _same_coordinates(study: Study, partition: Partition, asset: str) -> Iterator[Partition]:
-    yield partition
-
-
-def settings_of(study: Study, cell: Cell, hash_file: HashFile) -> Settings:
-    """All settings that decide the cell's contents."""
-    return {**cell.spec.settings(study), **cell.spec.own_settings(study, cell.partition, hash_file)}
-
-
-def asset_code_version(study: Study, spec: AssetSpec) -> str:
-    """The code version that Dagster shows: the asset's code constant with the settings that all its partitions share.
-
-    A partition's own settings (its task's source) are left out, so that a new task leaves the others fresh; the planner
-    compares those partition by partition.
-    """
-    return f"{spec.code_version}-{canonical_hash(spec.settings(study))[:12]}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact

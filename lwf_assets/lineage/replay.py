@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import tempfile
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lwf_assets import assets
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import ASSET, Cell
+from lwf_assets.graph.cells import Cell
+from lwf_assets.graph.table import ASSET
 from lwf_assets.graph.work import Work
 from lwf_assets.lineage.chain import Chain, Link
 from lwf_assets.progress import SILENT, Progress
@@ -61,8 +62,7 @@ def replay(store: Store, chain: Chain, link: Link, *, progress: Progress = SILEN
         out, scratch = Path(folder) / "out", Path(folder) / "scratch"
         out.mkdir()
         scratch.mkdir()
-        module = importlib.import_module(f"lwf_assets.assets.{cell.asset}")
-        module.materialize(Work(study, cell.partition, inputs, out, scratch, progress))
+        assets.materialize(cell.asset, Work(study, cell.partition, inputs, out, scratch, progress))
         found = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
         recorded = {entry.path: entry.sha256 for entry in manifest.files}
         differing = sorted(

@@ -9,7 +9,7 @@ from typing import Any
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.cost.free_memory import free_memory
 from lwf_assets.cost.wall_time import Pace
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.planning.plan import Action, Plan, Step
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study.study import Study

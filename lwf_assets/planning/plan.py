@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Any
 
 from lwf_assets.building.check_runner import standing
+from lwf_assets.graph.cells import Cell, cells, checked_with, inputs_of, recipe_of, settings_of
 from lwf_assets.graph.setting_changes import setting_changes
 from lwf_assets.graph.settings import HashFile
-from lwf_assets.graph.table import Cell, cells, checked_with, inputs_of, settings_of
-from lwf_assets.store.manifest import InputVersion, Manifest, recipe_hash
+from lwf_assets.store.manifest import InputVersion, Manifest
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
 
@@ -145,7 +145,7 @@ class _Planner:
             reasons = tuple(f"{needed} is made anew" for needed in waiting) if manifest else ("not built",)
             return Step(cell, Action.MAKE, reasons)
         versions = tuple(InputVersion(c.asset, c.partition.key, self.versions[c]) for c in inputs)
-        recipe = recipe_hash(cell.asset, cell.partition, cell.spec.code_version, settings, versions)
+        recipe = recipe_of(cell, settings, versions)
         if manifest is not None and manifest.recipe == recipe:
             return self._checked(cell, manifest.version, Step(cell, Action.NOTHING, recipe=recipe))
         reasons = _differences(manifest, cell, settings, versions)

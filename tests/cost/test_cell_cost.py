@@ -19,7 +19,8 @@ from tiny import save_tiny_model, tiny_llama
 
 from lwf_assets.cost.cell_cost import LIBRARIES, Cost, cost_of
 from lwf_assets.cost.model_size import read_facts
-from lwf_assets.graph.table import ASSETS, Cell, cells
+from lwf_assets.graph.cells import Cell, cells
+from lwf_assets.graph.table import ASSETS
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact

@@ -12,7 +12,7 @@ from lwf_assets.building.materialize import materialize
 from lwf_assets.cost import free_memory as free_memory_module
 from lwf_assets.cost.free_memory import free_memory, free_on_host
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.partition import Partition
 
 MEMINFO = "MemTotal: 8000 kB\nMemFree: 10 kB\nMemAvailable: 5000 kB\nSwapFree: {swap} kB\nHugePages_Total: 0\n"

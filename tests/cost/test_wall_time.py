@@ -10,7 +10,7 @@ import pytest
 
 from lwf_assets.cost.cell_cost import Cost
 from lwf_assets.cost.wall_time import Pace
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store

@@ -64,7 +64,7 @@ def picture(page: Page, name: str) -> None:
 
 def test_look_change_materialize_and_follow_the_links(world: World, dagster: str, page: Page) -> None:
     expect.set_options(timeout=PATIENCE)
-    graph = f"{dagster}/locations/learning_with_forgetting/asset-groups/3_what_conflicts"
+    graph = f"{dagster}/locations/learning_with_forgetting/asset-groups/3_forgetting_confidence"
 
     # The graph, with nothing stale.
     page.goto(graph)

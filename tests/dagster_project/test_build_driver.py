@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny import tiny_study_values, write_study
 
 from dagster_project.automation.build_driver import CellRun, Decision, Progress, RunState, decide
-from lwf_assets.graph.table import Cell, cells, checked_with, inputs_of
+from lwf_assets.graph.cells import Cell, cells, checked_with, inputs_of
 from lwf_assets.planning.plan import Action, Plan, Step
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study

@@ -21,7 +21,7 @@ from world import World, copied
 from dagster_project.tracking.champions import CHAMPION, promote_challenger, roll_back
 from lwf_assets.comparison.promotion import decide_promotion
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.find import find_manifest
 from lwf_assets.statistics import paired_effect

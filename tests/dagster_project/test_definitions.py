@@ -18,7 +18,8 @@ from world import World
 from dagster_project.definitions import build_definitions
 from dagster_project.ui.metadata import PLOT_BYTES
 from lwf_assets.building.checks import CHECKS
-from lwf_assets.graph.table import ASSETS, Cell, asset_code_version, cells, inputs_of, specs_of, upstream_of
+from lwf_assets.graph.cells import Cell, asset_code_version, cells, inputs_of, specs_of, upstream_of
+from lwf_assets.graph.table import ASSETS
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 

@@ -13,7 +13,7 @@ from header_models import write_header_model
 from world import World
 
 from lwf_assets.cost import free_memory as free_memory_module
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.planning.forecast import Foresight, foresee
 from lwf_assets.planning.plan import Action
 from lwf_assets.store.partition import Partition

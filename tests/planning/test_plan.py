@@ -20,7 +20,7 @@ from lwf_assets.building.check_runner import judge, standing
 from lwf_assets.building.checks import Verdict, checks_of
 from lwf_assets.building.materialize import materialize
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell, cells, inputs_of, settings_of
+from lwf_assets.graph.cells import Cell, cells, inputs_of, settings_of
 from lwf_assets.graph.work import Work
 from lwf_assets.planning.plan import Action, Plan, Step, make_plan, with_ancestors
 from lwf_assets.store.hashes import hash_file

@@ -13,7 +13,7 @@ from dagster_project.cli.main import app
 from lwf_assets.comparison.records import CellReport
 from lwf_assets.comparison.stored_reports import built_reports, built_with
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.reports.markdown import write_markdown
 from lwf_assets.reports.numbers import significant
 from lwf_assets.store.partition import Partition

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lwf_assets.building.materialize import materialize
 from lwf_assets.engine.samples import Sample
-from lwf_assets.graph.table import ASSET, Cell, cells, inputs_of
+from lwf_assets.graph.cells import Cell, cells, inputs_of
+from lwf_assets.graph.table import ASSET
 from lwf_assets.graph.work import Work
 from lwf_assets.store.layout import read_ledger
 from lwf_assets.store.partition import Partition

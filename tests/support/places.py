@@ -10,3 +10,5 @@ SUPPORT = Path(__file__).resolve().parent
 
 QUICKSTART = ROOT / "studies" / "quickstart.yaml"
 """The embedded study, on the real model."""
+
+FIXTURES = ROOT / "tests" / "fixtures"

@@ -10,7 +10,7 @@ from typing import Any
 from tiny import tiny_study_values, write_study
 
 from dagster_project.builds.builder import build
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.planning.plan import Plan, make_plan
 from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study

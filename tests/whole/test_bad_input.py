@@ -22,7 +22,7 @@ from dagster_project.cli import main as cli
 from dagster_project.resources import LwfHome
 from lwf_assets.building.materialize import materialize
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import Home
 from lwf_assets.store.layout import CORPUS, optimum_folder
 from lwf_assets.store.partition import Partition

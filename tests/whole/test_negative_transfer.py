@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from lwf_assets.graph.table import cells
+from lwf_assets.graph.cells import cells
 from lwf_assets.study.file import load_study
 from lwf_assets.tasks.task import Task
 

@@ -18,7 +18,8 @@ from tiny import save_tiny_model
 from lwf_assets.building.materialize import materialize
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.cost.row_counts import Known
-from lwf_assets.graph.table import Cell, cells, partitions
+from lwf_assets.graph.cells import Cell, cells
+from lwf_assets.graph.partitions import partitions
 from lwf_assets.planning.plan import make_plan
 from lwf_assets.store.home import Home
 from lwf_assets.store.layout import read_summary

@@ -12,7 +12,7 @@ import pytest
 from tiny import write_prompts
 from world import World
 
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.layout import read_summary
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition

@@ -53,7 +53,7 @@ def _all_cores() -> Iterator[None]:
 
 @pytest.mark.slow
 def test_a_real_model_learns_and_forgets(tmp_path: Path) -> None:
-    from lwf_assets.graph.table import Cell
+    from lwf_assets.graph.cells import Cell
     from lwf_assets.store.partition import Partition
 
     world = RealWorld(tmp_path, Home(tmp_path / "home"), SMALLER)
@@ -84,7 +84,7 @@ def test_the_imported_model_says_what_the_gguf_file_says(tmp_path: Path) -> None
 
     from lwf_assets.building.materialize import materialize
     from lwf_assets.engine.checkpoint import load_model
-    from lwf_assets.graph.table import Cell
+    from lwf_assets.graph.cells import Cell
     from lwf_assets.store.partition import Partition
     from lwf_assets.study.model_source import packaged_gguf
     from lwf_assets.study.sections import PackagedGgufModel
