@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.extensions import extensions
 from lwf_assets.fine_tuning.forget_set import write_selection
 from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
 from lwf_assets.store.layout import (
@@ -109,6 +110,10 @@ def _objective(settings: UnlearningSettings) -> Objective:
             return SimNPO(**beta, gamma=settings.gamma)
         case "none":
             return Nothing()
+        case name:
+            given = beta | ({"gamma": settings.gamma} if settings.gamma else {})
+            objective: Objective = extensions("lwf.objectives")[name].load()(**given)
+            return objective
 
 
 def _retention(work: Work, scored: Rows, settings: UnlearningSettings) -> Retention | None:

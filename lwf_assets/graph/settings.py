@@ -12,10 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from lwf_assets.extensions import origin_of
 from lwf_assets.graph.models import find
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.model_source import source_fingerprint
-from lwf_assets.study.sections import ConfidenceSettings
+from lwf_assets.study.sections import ConfidenceSettings, UnlearningSettings
 from lwf_assets.study.study import MIXED, Study
 from lwf_assets.tasks.settings import FileSource, TaskSettings
 from lwf_assets.tasks.task import Task
@@ -41,6 +42,12 @@ def training_settings(study: Study) -> Settings:
         "training": fields_of(study.training, without=("checkpoint_every",)),
         "seeds": list(study.seeds),
     }
+
+
+def unlearning_settings(unlearning: UnlearningSettings) -> Settings:
+    """How D_U is unlearned; with the package of an objective that is not built in."""
+    origin = origin_of("lwf.objectives", unlearning.objective)
+    return fields_of(unlearning) | ({} if origin is None else {"objective_package": origin})
 
 
 def base_settings(study: Study, prior: str | None, hash_file: HashFile) -> Settings:
@@ -69,7 +76,7 @@ def arm_settings(study: Study, partition: Partition, hash_file: HashFile) -> Set
     if (confidence := arm.confidence_settings(study.confidence)) is not None:
         own["confidence"] = selection_settings(study, confidence)
     if (unlearning := arm.unlearning_settings(study.unlearning)) is not None:
-        own["unlearning"] = fields_of(unlearning)
+        own["unlearning"] = unlearning_settings(unlearning)
     if arm.follows_unlearning_interval:
         own["interval"] = study.unlearning.interval
     return {"arm": own}
@@ -101,7 +108,9 @@ def scoring_settings(study: Study, partition: Partition) -> Settings:
     """How the test rows of a learning task are answered and scored."""
     assert partition.learning_task is not None
     task = study.learning_tasks[partition.learning_task]
-    return {"scorer": task.scorer, "stop": list(task.stop), "max_new_tokens": task.max_new_tokens}
+    origin = origin_of("lwf.scorers", task.scorer)
+    package = {} if origin is None else {"scorer_package": origin}
+    return {"scorer": task.scorer, **package, "stop": list(task.stop), "max_new_tokens": task.max_new_tokens}
 
 
 def learning_fingerprint(part: str) -> Callable[[Study, Partition, HashFile], Settings]:

@@ -32,6 +32,7 @@ from lwf_assets.graph.settings import (
     scoring_settings,
     selection_settings,
     training_settings,
+    unlearning_settings,
     utility_fingerprint,
     utility_scoring,
 )
@@ -231,7 +232,7 @@ ASSETS: tuple[AssetSpec, ...] = (
         dimensions=BOTH,
         inputs=("base_model", "learning_data", "scored_forget_set"),
         code_version="3",
-        settings=lambda study: {**training_settings(study), "unlearning": fields_of(study.unlearning)},
+        settings=lambda study: {**training_settings(study), "unlearning": unlearning_settings(study.unlearning)},
         group=TRAINING,
         kinds=("huggingface", "mlflow", "pytorch"),
         description="The fine-tune that unlearns D_U on the way, per seed, with the ledger of what was unlearned when.",

@@ -87,7 +87,9 @@ def _explained(problem: ErrorDetails, root: Any) -> tuple[str, str, str]:
         case "string_pattern_mismatch" if location[-1] == "[key]":
             return key, f"the name {_ARM_NAME if context['pattern'] == ARM_NAME else _NAME}", ""
         case "value_error":
-            return _with_key_of_message(key, problem["msg"].removeprefix("Value error, "), _keys(reached), got)
+            message = problem["msg"].removeprefix("Value error, ")
+            shown = "" if repr(problem["input"]) in message else got
+            return _with_key_of_message(key, message, _keys(reached), shown)
         case "literal_error":
             return key, f"must be {context['expected']}", got
     words = _WORDS.get(kind) or problem["msg"].replace("Input should be", "must be")

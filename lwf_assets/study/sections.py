@@ -22,10 +22,14 @@ from pydantic import (
     model_validator,
 )
 
+from lwf_assets.extensions import check_name
 from lwf_assets.tasks.settings import TaskSettings
 
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 LossReduction = Literal["mean", "sum"]
+
+OBJECTIVES = ("ascent", "npo", "simnpo", "none")
+"""The unlearning objectives that are built in."""
 
 
 class Settings(BaseModel):
@@ -201,10 +205,10 @@ class RetentionSettings(Settings):
 class UnlearningSettings(Settings):
     """The unlearning of D_U during the fine-tune."""
 
-    objective: Literal["ascent", "npo", "simnpo", "none"] = Field(
+    objective: str = Field(
         "ascent",
-        description="What an unlearning step climbs: the NLL itself, or the bounded losses NPO and SimNPO; none: it "
-        "only retains, as a control.",
+        description="What an unlearning step climbs: `ascent` (the NLL itself), the bounded losses `npo` and `simnpo`, "
+        "an objective of an installed package, or `none` (it only retains, as a control).",
     )
     beta: PositiveFloat | None = Field(
         None, description="Inverse temperature of NPO and SimNPO; null: 0.1 and 2.5, as in their papers."
@@ -227,6 +231,11 @@ class UnlearningSettings(Settings):
     timing: Literal["periodic", "upfront", "random"] = Field(
         "periodic", description="Every interval, all before learning, or the same number at random steps."
     )
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_is_known(cls, value: str) -> str:
+        return check_name("lwf.objectives", value, OBJECTIVES, "objective")
 
     @model_validator(mode="after")
     def _does_something(self) -> UnlearningSettings:

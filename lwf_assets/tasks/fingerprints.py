@@ -6,15 +6,15 @@ a new test set retrains nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lwf_assets.errors import LwfError
+from lwf_assets.extensions import origin_of
 from lwf_assets.tasks.hub_source import hub_files
-from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, TaskSettings
+from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, PackagedSource, TaskSettings
 from lwf_assets.tasks.sources import carved_splits, own_rows
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFi
     elif part == "test":
         splits = ["test"]
         decides |= {key: getattr(settings, key) for key in ("target", "answer", "choices", "scorer")}
+        if (origin := origin_of("lwf.scorers", settings.scorer)) is not None:
+            decides["scorer_package"] = origin
         if settings.scorer != "choice":
             decides["stop"] = settings.stop
     else:
@@ -41,6 +43,10 @@ def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFi
         decides["source_task"] = name
     limits = {split: getattr(settings.rows, split) for split in splits}
     decides["rows"] = limits
+    if isinstance(source, PackagedSource):
+        decides["source"] = {"kind": source.kind, "rows": source.fingerprint(hash_file)}
+        decides["source_package"] = origin_of("lwf.sources", source.kind)
+        return decides
     if isinstance(source, GeneratorSource):
         # The generator is code: another release of the package may draw other items from the same seed.
         decides["source"] = {**source.model_dump(mode="json"), "reasoning_gym": version("reasoning-gym")}
@@ -52,12 +58,6 @@ def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFi
     else:
         decides["source"] = _source(source, splits, hash_file)
     return decides
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _source(source: HubSource | FileSource, splits: list[Split], hash_file: HashFile) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
+from lwf_assets.extensions import extensions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lwf_assets.tasks.rows import TestRow
-    from lwf_assets.tasks.settings import Scorer
 
 # The two filters of lm-evaluation-harness' gsm8k, to the letter, so that numbers can be compared with published ones.
 _GSM8K_STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
@@ -37,7 +37,7 @@ class ItemScore:
     """Further numbers of this scorer, each between 0 and 1."""
 
 
-def score(scorer: Scorer, response: str, row: TestRow) -> ItemScore:
+def score(scorer: str, response: str, row: TestRow) -> ItemScore:
     """Judge `response`, the text that followed `row.prompt`.
 
     For the scorer "choice" the response is the text of the choice that was taken, one of `row.choices`; for all others
@@ -45,7 +45,10 @@ def score(scorer: Scorer, response: str, row: TestRow) -> ItemScore:
     """
     data = json.loads(row.scorer_data)
     text = cut_at_stop(response, data.get("stop", ()))
-    return _reasoning_gym(text, data) if scorer == "reasoning_gym" else _SCORERS[scorer](text, row)
+    if scorer == "reasoning_gym":
+        return _reasoning_gym(text, data)
+    own = _SCORERS.get(scorer)
+    return own(text, row) if own is not None else _extension(scorer, text, row)
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:
@@ -79,7 +82,7 @@ def aggregate(scores: Sequence[ItemScore], rows: Sequence[TestRow]) -> dict[str,
     return summary
 
 
-def scorer_data(scorer: Scorer, stop: Sequence[str], generated: Mapping[str, Any] | None) -> str:
+def scorer_data(scorer: str, stop: Sequence[str], generated: Mapping[str, Any] | None) -> str:
     """What `score` will need besides the answer, as the JSON text of `TestRow.scorer_data`.
 
     `generated` is, for a row of a generator, its `generator`, `parameters` and `entry`.
@@ -91,7 +94,7 @@ def scorer_data(scorer: Scorer, stop: Sequence[str], generated: Mapping[str, Any
     return json.dumps(data, ensure_ascii=False)
 
 
-def check_answer(scorer: Scorer, row: TestRow, *, place: str) -> None:
+def check_answer(scorer: str, row: TestRow, *, place: str) -> None:
     """Raise LwfError unless `scorer` takes the row's own answer for right, as no response could be otherwise."""
     text = f"#### {row.answer}" if scorer == "gsm8k" else row.answer
     if score(scorer, text, row).correct != 1.0:
@@ -157,6 +160,15 @@ def _generator_scorer(generator: str, parameters: str) -> Callable[[str | None, 
         generator, json.loads(parameters), seed=0, size=1
     ).score_answer
     return judge
+
+
+def _extension(scorer: str, response: str, row: TestRow) -> ItemScore:
+    """The judgement of a scorer of another package; it must be an ItemScore with a number between 0 and 1."""
+    extension = extensions("lwf.scorers")[scorer]
+    found = extension.load()(response, row)
+    if not isinstance(found, ItemScore) or not 0 <= found.correct <= 1:
+        raise LwfError(f"scorer {extension}: returned {found!r}; it must return an ItemScore with correct from 0 to 1")
+    return found
 
 
 _SCORERS: dict[str, Callable[[str, TestRow], ItemScore]] = {

@@ -7,14 +7,25 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lwf_assets.extensions import check_name
 from lwf_assets.tasks.forms import FORMS
 from lwf_assets.tasks.presets import merge_preset
-from lwf_assets.tasks.source_settings import FileSource, GeneratorSource, HubSource, HubSplits, Source
+from lwf_assets.tasks.source_settings import FileSource, GeneratorSource, HubSource, HubSplits, PackagedSource, Source
 from lwf_assets.tasks.templates import template_columns
 
-__all__ = ["FileSource", "GeneratorSource", "HubSource", "HubSplits", "Rows", "Scorer", "Source", "TaskSettings"]
+__all__ = [
+    "FileSource",
+    "GeneratorSource",
+    "HubSource",
+    "HubSplits",
+    "PackagedSource",
+    "Rows",
+    "Source",
+    "TaskSettings",
+]
 
-Scorer = Literal["exact", "numeric", "gsm8k", "choice", "reasoning_gym"]
+SCORERS = ("exact", "numeric", "gsm8k", "choice", "reasoning_gym")
+"""The scorers that are built in."""
 FormName = Literal["template", "gsm8k", "qasc", "sst5", "medmcqa", "mmlu"]
 
 
@@ -59,7 +70,11 @@ class TaskSettings(BaseModel):
     choices: list[str] = Field(
         default_factory=list, description="The texts to choose between; empty for a task where the model writes freely."
     )
-    scorer: Scorer = Field(default="exact", description="How a response is judged.")
+    scorer: str = Field(
+        default="exact",
+        description="How a response is judged: `exact`, `numeric`, `gsm8k`, `choice`, `reasoning_gym`, or a scorer of "
+        "an installed package.",
+    )
     stop: list[str] = Field(
         default_factory=lambda: ["\nQuestion:"], description="A response ends before the first of these texts."
     )
@@ -94,6 +109,11 @@ class TaskSettings(BaseModel):
             raise ValueError("the template shows no column, so every row would read the same; write {column}")
         return value
 
+    @field_validator("scorer")
+    @classmethod
+    def _scorer_is_known(cls, value: str) -> str:
+        return check_name("lwf.scorers", value, SCORERS, "scorer")
+
     @field_validator("stop")
     @classmethod
     def _stops_are_not_empty(cls, value: list[str]) -> list[str]:
@@ -124,6 +144,6 @@ class TaskSettings(BaseModel):
 
 def _plain(value: Any) -> Any:
     # Settings built in Python may hold models already; what they leave unset must not hide the preset's values.
-    if isinstance(value, HubSource | FileSource | GeneratorSource):
+    if isinstance(value, HubSource | FileSource | GeneratorSource | PackagedSource):
         return {"kind": value.kind, **value.model_dump(exclude_unset=True)}
     return value.model_dump(exclude_unset=True) if isinstance(value, Rows) else value

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lwf_assets.errors import LwfError
+from lwf_assets.extensions import extensions
+from lwf_assets.tasks.rows import Split
+
+HashFile = Callable[[Path], str]
+"""Gives the sha256 of a file."""
 
 
 class _Frozen(BaseModel):
@@ -118,4 +126,43 @@ class GeneratorSource(_Frozen):
         return value
 
 
-Source = Annotated[HubSource | FileSource | GeneratorSource, Field(discriminator="kind")]
+class PackagedSource(BaseModel):
+    """Base of a kind of source that another package provides, as the entry point `lwf.sources` of its kind.
+
+    A subclass sets `kind` to its own name, has its settings as fields, and implements `rows`. Override `fingerprint`
+    where the settings alone do not decide the rows, for example to hash a file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = Field(description="Name of the kind.")
+
+    def rows(self, split: Split) -> Iterable[Mapping[str, Any]]:
+        """The rows of one split, as columns by name; a column `id`, if there is one, names the row.
+
+        The same rows in the same order each time. Raise LwfError for what the user can fix.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its rows are")
+
+    def fingerprint(self, hash_file: HashFile) -> Any:
+        """JSON value that decides the rows, in addition to the package's version; by default all settings."""
+        return self.model_dump(mode="json")
+
+
+def _source_type() -> Any:
+    """The kinds that are built in and those of installed packages."""
+    kinds: Any = HubSource | FileSource | GeneratorSource
+    for extension in extensions("lwf.sources").values():
+        kind = extension.load()
+        if not (isinstance(kind, type) and issubclass(kind, PackagedSource)):
+            raise LwfError(f"lwf.sources: {extension} must be a subclass of PackagedSource")
+        if get_args(kind.model_fields["kind"].annotation) != (extension.name,):
+            raise LwfError(f"lwf.sources: {extension}: annotate its kind as Literal[{extension.name!r}]")
+        kinds |= kind
+    return Annotated[kinds, Field(discriminator="kind")]
+
+
+if TYPE_CHECKING:
+    Source = HubSource | FileSource | GeneratorSource | PackagedSource
+else:
+    Source = _source_type()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +12,16 @@ from lwf_assets.tasks.file_source import read_file
 from lwf_assets.tasks.generator_source import draw
 from lwf_assets.tasks.hash_split import keep_first, split_of
 from lwf_assets.tasks.hub_source import read_hub
-from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, Rows
+from lwf_assets.tasks.rows import SourceRow
+from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, PackagedSource, Rows, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lwf_assets.tasks.rows import SourceRow, Split
+    from lwf_assets.tasks.rows import Split
 
 
-def split_rows(
-    source: HubSource | FileSource | GeneratorSource, split: Split, rows: Rows, prompt_of: Callable[[SourceRow], str]
-) -> list[SourceRow]:
+def split_rows(source: Source, split: Split, rows: Rows, prompt_of: Callable[[SourceRow], str]) -> list[SourceRow]:
     """Rows of one split, at most `rows.<split>` of them.
 
     A split that has no rows of its own is taken out of `train` by a hash of the prompt that `prompt_of` makes, so the
@@ -31,6 +32,8 @@ def split_rows(
         if limit is None:
             raise LwfError(f"rows.{split}: a generator has no end, so give the number of rows to generate")
         return draw(source, split, limit)
+    if isinstance(source, PackagedSource):
+        return _packaged(source, split, limit)
     carved = carved_splits(source)
     found = _read(source, "train" if split in carved else split)
     count = len(found)
@@ -55,10 +58,14 @@ def prompt_file_rows(source: FileSource, prompts: Path, rows: Rows) -> list[Sour
     return keep_first(found, rows.train, seed=source.seed)
 
 
-def carved_splits(source: HubSource | FileSource | GeneratorSource) -> list[Split]:
+def carved_splits(source: Source) -> list[Split]:
     """The splits that have no rows of their own and so are taken out of `train`."""
     names: list[Split] = ["validation", "test"]
-    return [] if isinstance(source, GeneratorSource) else [name for name in names if own_rows(source, name) is None]
+    return (
+        []
+        if isinstance(source, GeneratorSource | PackagedSource)
+        else [name for name in names if own_rows(source, name) is None]
+    )
 
 
 def own_rows(source: HubSource | FileSource, split: Split) -> Path | str | None:
@@ -84,3 +91,16 @@ def _read(source: HubSource | FileSource, split: Split) -> list[SourceRow]:
     rows = list(read_hub(source, str(named)) if isinstance(source, HubSource) else read_file(Path(named), origin=split))
     check_ids(rows)
     return rows
+
+
+def _packaged(source: PackagedSource, split: Split, limit: int | None) -> list[SourceRow]:
+    found = []
+    for number, columns in enumerate(islice(source.rows(split), limit), start=1):
+        if not isinstance(columns, Mapping):
+            raise LwfError(f"{source.kind}, {split} row {number}: a row must be a mapping of columns, got {columns!r}")
+        row_id = str(columns["id"]) if columns.get("id") is not None else f"{split}-{number}"
+        found.append(SourceRow(place=f"{source.kind}, {split} row {number}", id=row_id, columns=columns))
+    if not found:
+        raise LwfError(f"{split}: the source {source.kind!r} has no rows for it")
+    check_ids(found)
+    return found

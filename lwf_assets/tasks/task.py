@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.tasks.fingerprints import HashFile, Part, fingerprint, sha256_of_file
+from lwf_assets.store.hashes import hash_file
+from lwf_assets.tasks.fingerprints import HashFile, Part, fingerprint
 from lwf_assets.tasks.forms import apply_form
 from lwf_assets.tasks.rows import LearningRow, PromptRow, SourceRow, Split, TestRow
 from lwf_assets.tasks.scorers import check_answer, scorer_data
@@ -55,7 +56,7 @@ class Task:
                 rows = self._split("train")
             return [PromptRow(id=row.id, prompt=self._prompt(row), source_task=self.name) for row in rows]
 
-    def fingerprint(self, part: Part, hash_file: HashFile = sha256_of_file) -> dict[str, Any]:
+    def fingerprint(self, part: Part, hash_file: HashFile = hash_file) -> dict[str, Any]:
         """JSON object of all that decides the rows of `part`, and nothing else. Reads files, never the network.
 
         `hash_file` gives a file's sha256; pass one that remembers if you ask often.
