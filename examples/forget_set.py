@@ -9,18 +9,16 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from lwf_assets import Sample, confidence_terms, fisher_diagonal, load_study
 from lwf_assets.building.materialize import materialize
 from lwf_assets.engine.checkpoint import parameter_difference
-from lwf_assets.engine.confidence import confidence_terms
-from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.generation import end_token_ids, generate
 from lwf_assets.engine.precision import best_device
-from lwf_assets.engine.samples import Sample, encode_prompt
+from lwf_assets.engine.samples import encode_prompt
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import DEFAULT_STUDY, Home
 from lwf_assets.store.partition import Partition
-from lwf_assets.study.file import load_study
 from lwf_assets.tasks.file_source import read_file
 
 DATA = Path(__file__).parent / "data"

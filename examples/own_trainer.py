@@ -19,9 +19,9 @@ from rich.table import Table
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from examples.forget_set import DATA, conflicting_half, embedded_model, load_model, load_tokenizer, own_answers, texts
+from lwf_assets import PeriodicUnlearning
 from lwf_assets.engine.precision import use_bfloat16
 from lwf_assets.engine.samples import Context, collate, encode_sample
-from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 
 
 def main(

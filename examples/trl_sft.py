@@ -22,9 +22,9 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from examples.forget_set import DATA, conflicting_half, embedded_model, load_model, load_tokenizer, own_answers, texts
+from lwf_assets import PeriodicUnlearning, Sample
 from lwf_assets.engine.precision import use_bfloat16
-from lwf_assets.engine.samples import IGNORED, Sample
-from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
+from lwf_assets.engine.samples import IGNORED
 
 
 def main(
