@@ -35,7 +35,7 @@ class CellRun:
 
 
 @dataclass(frozen=True)
-class Decision:
+class NextRuns:
     """What to do now. `launch` may run at once; without it and without `waiting` the build is over."""
 
     launch: tuple[Step, ...]
@@ -52,7 +52,7 @@ class Decision:
         return not self.launch and not self.waiting
 
 
-def decide(study: Study, plan: Plan, runs: Iterable[CellRun]) -> Decision:
+def decide(study: Study, plan: Plan, runs: Iterable[CellRun]) -> NextRuns:
     """Launch every stale cell that needs nothing stale, unless this build is at it or has tried it.
 
     A cell whose run succeeded and which is stale by the same recipe still is not tried again: another run would change
@@ -75,7 +75,7 @@ def decide(study: Study, plan: Plan, runs: Iterable[CellRun]) -> Decision:
             launch.append(step)
     waiting = tuple(name for name, tried in by_cell.items() if any(run.state == RunState.ACTIVE for run in tried))
     blocked = tuple(str(step.cell) for step in plan.blocked)
-    return Decision(tuple(launch), waiting, tuple(failed), blocked)
+    return NextRuns(tuple(launch), waiting, tuple(failed), blocked)
 
 
 def _needs(study: Study, cell: Cell) -> set[Cell]:
@@ -83,7 +83,7 @@ def _needs(study: Study, cell: Cell) -> set[Cell]:
 
 
 @dataclass(frozen=True)
-class Progress:
+class BuildCursor:
     """What the sensor remembers between its ticks: the build it is at, and the last request that it has seen.
 
     `build` is the id of the run that asked for it; `seen` the storage id of the newest such run.
@@ -93,7 +93,7 @@ class Progress:
     seen: int = 0
 
     @classmethod
-    def from_cursor(cls, cursor: str | None) -> Progress:
+    def from_cursor(cls, cursor: str | None) -> BuildCursor:
         """The inverse of `to_cursor`."""
         return cls(**loads(cursor)) if cursor else cls()
 
@@ -101,10 +101,10 @@ class Progress:
         """As JSON."""
         return dumps(asdict(self))
 
-    def opened(self, build: str, seen: int) -> Progress:
+    def opened(self, build: str, seen: int) -> BuildCursor:
         """At a new build; every request up to `seen` is part of it."""
-        return Progress(build, seen)
+        return BuildCursor(build, seen)
 
-    def closed(self) -> Progress:
+    def closed(self) -> BuildCursor:
         """At none."""
         return replace(self, build=None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_project.automation.build_driver import CellRun, Decision, Progress, RunState, decide
+from dagster_project.automation.build_driver import BuildCursor, CellRun, NextRuns, RunState, decide
 from dagster_project.automation.current_plan import plan_or_skip, present_study
 from dagster_project.checks import blocking_keys
 from dagster_project.partitions import JOB_OF_DIMENSIONS
@@ -164,7 +164,7 @@ def _run_builds(study: Study, jobs: "Sequence[UnresolvedAssetJobDefinition]") ->
         description="Runs the build that was asked for: one run per stale cell, inputs first, past no failed check.",
     )
     def run_builds(context: dg.SensorEvaluationContext, home: LwfHome) -> dg.SensorResult:
-        at = _opened(context.instance, study, Progress.from_cursor(context.cursor))
+        at = _opened(context.instance, study, BuildCursor.from_cursor(context.cursor))
         if at.build is None:
             return dg.SensorResult(skip_reason=dg.SkipReason("no build was asked for"))
         plan = plan_or_skip(study, home.place())
@@ -181,7 +181,7 @@ def _run_builds(study: Study, jobs: "Sequence[UnresolvedAssetJobDefinition]") ->
     return run_builds
 
 
-def _opened(instance: dg.DagsterInstance, study: Study, at: Progress) -> Progress:
+def _opened(instance: dg.DagsterInstance, study: Study, at: BuildCursor) -> BuildCursor:
     """The build that is open; if none is, the one that was asked for last, whatever number of requests there were."""
     if at.build is not None:
         return at
@@ -220,7 +220,7 @@ def _run_of(study: Study, step: Step, build: str) -> dg.RunRequest:
     )
 
 
-def _outcome(decision: Decision) -> str:
+def _outcome(decision: NextRuns) -> str:
     told = [f"{name} failed" for name in decision.failed] + [f"{name} is blocked" for name in decision.blocked]
     return f"the build is over: {', '.join(told) or 'everything is fresh'}"
 

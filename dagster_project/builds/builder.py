@@ -25,7 +25,7 @@ from lwf_assets.study.study import Study
 
 
 @dataclass(frozen=True)
-class Batch:
+class RunBatch:
     """Cells of one partition that go into one Dagster run."""
 
     dimensions: tuple[str, ...]
@@ -38,14 +38,14 @@ class Batch:
         return JOB_OF_DIMENSIONS[self.dimensions]
 
 
-def next_batch(study: Study, plan: Plan) -> Batch | None:
+def next_batch(study: Study, plan: Plan) -> RunBatch | None:
     """The first run that the plan allows: a stale cell whose stale ancestors are all in the same run."""
     stale = {step.cell for step in plan.stale}
     done: set[Cell] = {step.cell for step in plan.steps} - stale - {step.cell for step in plan.blocked}
     for step in plan.stale:
         batch = _batch_from(study, step.cell, [s.cell for s in plan.stale], done)
         if batch:
-            return Batch(step.cell.spec.dimensions, step.cell.partition, batch)
+            return RunBatch(step.cell.spec.dimensions, step.cell.partition, batch)
     return None
 
 
@@ -66,7 +66,7 @@ def build(
     *,
     only: Collection[Cell] | None = None,
     force: Collection[Cell] = (),
-    tell: Callable[[Batch], None] = lambda batch: None,
+    tell: Callable[[RunBatch], None] = lambda batch: None,
 ) -> list[Cell]:
     """Make the study, or `only` some cells with all that they are made from, fresh.
 
@@ -107,7 +107,7 @@ def build(
 
 
 def _run(
-    study: Study, definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Batch, forced: set[Cell]
+    study: Study, definitions: dg.Definitions, instance: dg.DagsterInstance, batch: RunBatch, forced: set[Cell]
 ) -> list[str]:
     """Run the cells of a batch; gives the reasons why a model was not promoted, which ends no build: nothing is made
     from what the registry calls champion."""

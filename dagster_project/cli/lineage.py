@@ -150,7 +150,7 @@ def gc(
 ) -> None:
     """List the versions that nothing needs: neither current, nor kept, nor behind a registered model. --yes removes
     them."""
-    from dagster_project.tracking.registered_recipes import registered_recipes
+    from dagster_project.tracking.registry import registered_recipes
     from lwf_assets.lineage.garbage import remove, unneeded_versions
 
     home = Home.from_environment()

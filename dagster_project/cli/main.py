@@ -30,7 +30,7 @@ from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
-    from dagster_project.builds.builder import Batch
+    from dagster_project.builds.builder import RunBatch
     from lwf_assets.planning.forecast import Foreseen, Foresight
     from lwf_assets.planning.plan import Plan
 
@@ -213,7 +213,7 @@ def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[C
     with phase_bars(err) as bars:
         LwfHome.watch = lambda label: PhaseBars(bars, label)
 
-        def tell(batch: Batch) -> None:
+        def tell(batch: RunBatch) -> None:
             names = ", ".join(c.asset for c in batch.cells)
             line = Text.assemble((batch.partition.key or study.name, "bold"), f": {names}")
             bars.console.print(line, soft_wrap=True)

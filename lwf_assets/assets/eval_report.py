@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lwf_assets.comparison import effect_tables, forgotten_samples
 from lwf_assets.comparison.cell_report import cell_report
 from lwf_assets.comparison.finite_json import finite, to_json
-from lwf_assets.comparison.records import MODELS, CellReport, Difference
+from lwf_assets.comparison.records import MODELS, CellReport, PrimaryDifference
 from lwf_assets.reports.page import cell_page
 from lwf_assets.reports.wording import outcome
 from lwf_assets.statistics.interval import UNKNOWN
@@ -44,11 +44,11 @@ def materialize(work: Work) -> dict[str, Any]:
     return {name: finite(value) if isinstance(value, float) else value for name, value in figures.items()}
 
 
-def _difference(report: CellReport) -> Difference:
+def _difference(report: CellReport) -> PrimaryDifference:
     result = report.result
     if result is None:
-        return Difference(report.primary_measure, UNKNOWN, items=0, seeds=0)
-    return Difference(result.measure, result.difference, items=result.items, seeds=result.seeds)
+        return PrimaryDifference(report.primary_measure, UNKNOWN, items=0, seeds=0)
+    return PrimaryDifference(result.measure, result.difference, items=result.items, seeds=result.seeds)
 
 
 def _verdict(report: CellReport) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from lwf_assets.building.checks import Check, Verdict, checks_of
+from lwf_assets.building.checks import Check, CheckResult, checks_of
 from lwf_assets.graph.cells import Cell, checked_with
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
 
 
-def judge(study: Study, store: Store, cell: Cell, check: Check) -> Verdict:
+def judge(study: Study, store: Store, cell: Cell, check: Check) -> CheckResult:
     """Look at the cell's current artifact, beside those it is checked with, and keep the verdict.
 
     Raises:

@@ -27,7 +27,7 @@ from lwf_assets.store.tables import read_rows
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """What a check found; `reason` is a sentence for people, also when it passed."""
 
     passed: bool
@@ -42,7 +42,7 @@ class Check:
     asset: str
     name: str
     description: str
-    look: Callable[[Path, Mapping[str, Path]], Verdict]
+    look: Callable[[Path, Mapping[str, Path]], CheckResult]
 
 
 DEGENERATE_SHARE = 0.5
@@ -50,7 +50,7 @@ DEGENERATE_SHARE = 0.5
 (That responses repeat each other is no fault: a question may have few answers.)"""
 
 
-def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
     """Finite, non-negative, and not zero everywhere."""
     from safetensors import safe_open
 
@@ -59,22 +59,24 @@ def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) 
         for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
             low, high = (value.item() for value in file.get_tensor(name).aminmax())
             if not (math.isfinite(low) and math.isfinite(high)):
-                return Verdict(False, f"{name} holds values that are not finite", {"parameter": name})
+                return CheckResult(False, f"{name} holds values that are not finite", {"parameter": name})
             if low < 0:
-                return Verdict(False, f"{name} holds {low}; a mean of squares cannot be negative", {"parameter": name})
+                return CheckResult(
+                    False, f"{name} holds {low}; a mean of squares cannot be negative", {"parameter": name}
+                )
             total += high
             names += 1
     if total == 0:
-        return Verdict(False, "zero everywhere: no sample's loss depends on any parameter")
-    return Verdict(True, f"all {names} tensors are finite and non-negative", {"tensors": names})
+        return CheckResult(False, "zero everywhere: no sample's loss depends on any parameter")
+    return CheckResult(True, f"all {names} tensors are finite and non-negative", {"tensors": names})
 
 
-def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
     """Not mostly empty, not mostly one and the same text; the share that was cut at the length limit is told."""
 
     rows = read_rows(folder / CORPUS)
     if not rows:
-        return Verdict(False, "the corpus has no rows")
+        return CheckResult(False, "the corpus has no rows")
     texts = Counter(row["response"].strip() for row in rows if row["ended"] != EMPTY_RESPONSE)
     shares = {
         "share_empty": sum(row["ended"] == EMPTY_RESPONSE for row in rows) / len(rows),
@@ -85,12 +87,12 @@ def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> Verdic
     for kind in ("share_empty", "share_same"):
         if shares[kind] > DEGENERATE_SHARE:
             told = f"{shares[kind]:.0%} of the {len(rows)} responses are {words[kind]}"
-            return Verdict(False, f"{told}; change prompts or generation", shares)
+            return CheckResult(False, f"{told}; change prompts or generation", shares)
     told = ", ".join(f"{share:.0%} {words[kind]}" for kind, share in shares.items())
-    return Verdict(True, f"{len(rows)} responses: {told}", shares)
+    return CheckResult(True, f"{len(rows)} responses: {told}", shares)
 
 
-def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
     """No test prompt stands among the training or validation prompts."""
 
     learned = {
@@ -101,29 +103,33 @@ def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> Verdict:
     shared = [row["id"] for row in read_rows(folder / TEST_ROWS) if _normalized(row["prompt"]) in learned]
     if shared:
         some = ", ".join(shared[:5])
-        return Verdict(
+        return CheckResult(
             False, f"{len(shared)} test prompts are also learned from, for example {some}", {"shared": shared[:50]}
         )
-    return Verdict(True, f"no test prompt is among the {len(learned)} prompts learned from", {"learned": len(learned)})
+    return CheckResult(
+        True, f"no test prompt is among the {len(learned)} prompts learned from", {"learned": len(learned)}
+    )
 
 
-def confidence_is_finite_with_spread(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+def confidence_is_finite_with_spread(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
     """Every FC finite, and not all the same: otherwise the selection would be arbitrary."""
 
     rows = read_rows(folder / FORGET_SET)
     values = [row["forgetting_confidence"] for row in rows]
     odd = [row["id"] for row in rows if not math.isfinite(row["forgetting_confidence"])]
     if odd:
-        return Verdict(False, f"FC of {len(odd)} samples is not finite, for example of {odd[0]}", {"samples": odd[:50]})
+        return CheckResult(
+            False, f"FC of {len(odd)} samples is not finite, for example of {odd[0]}", {"samples": odd[:50]}
+        )
     # The constant term is common to all and may dwarf the rest, so the spread is looked for in the terms that differ.
     if len(rows) > 1 and len({(row["linear"], row["quadratic"]) for row in rows}) == 1:
-        return Verdict(False, f"FC is {values[0]} for all {len(rows)} samples: it tells none of them apart")
-    return Verdict(
+        return CheckResult(False, f"FC is {values[0]} for all {len(rows)} samples: it tells none of them apart")
+    return CheckResult(
         True, f"FC of {len(rows)} samples is finite and tells them apart", {"spread": max(values) - min(values)}
     )
 
 
-def weights_are_finite(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+def weights_are_finite(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
     """No NaN and no infinity in any weight of any model directory below the folder."""
     from safetensors import safe_open
 
@@ -133,13 +139,13 @@ def weights_are_finite(folder: Path, beside: Mapping[str, Path]) -> Verdict:
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 if not all(math.isfinite(value.item()) for value in file.get_tensor(name).aminmax()):
                     place = f"{path.relative_to(folder)}: {name}"
-                    return Verdict(False, f"{place} holds values that are not finite", {"parameter": place})
+                    return CheckResult(False, f"{place} holds values that are not finite", {"parameter": place})
     if not files:
-        return Verdict(False, "the artifact holds no weights")
-    return Verdict(True, f"all weights in {len(files)} files are finite", {"files": len(files)})
+        return CheckResult(False, "the artifact holds no weights")
+    return CheckResult(True, f"all weights in {len(files)} files are finite", {"files": len(files)})
 
 
-def learning_loss_fell(folder: Path, beside: Mapping[str, Path]) -> Verdict:
+def learning_loss_fell(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
     """For every seed, the loss at the end of the fine-tune is below that at its start.
 
     Told by the validation NLL before and after; without validation rows by the first and last tenth of the loss curve.
@@ -155,8 +161,8 @@ def learning_loss_fell(folder: Path, beside: Mapping[str, Path]) -> Verdict:
         drops[f"seed_{entry['seed']}"] = before - after
         if not after < before:
             reason = f"seed {entry['seed']}: the learning loss went from {before:.4g} to {after:.4g}; it did not fall"
-            return Verdict(False, reason, drops)
-    return Verdict(True, f"the learning loss fell by {min(drops.values()):.3g} nats or more", drops)
+            return CheckResult(False, reason, drops)
+    return CheckResult(True, f"the learning loss fell by {min(drops.values()):.3g} nats or more", drops)
 
 
 def _normalized(prompt: str) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lwf_assets.comparison.records import NAN, RankingQuality
+from lwf_assets.comparison.records import NAN, ConflictRanking
 from lwf_assets.statistics import precision_recall_of_ranking
 from lwf_assets.statistics.interval import Interval
 
@@ -19,7 +19,7 @@ RANKINGS = {
 """Which column each ranking goes by, highest first; the linear term counts against FC and is turned round."""
 
 
-def conflict_rankings(scored: Sequence[Mapping[str, Any]], known_conflicts: Sequence[str]) -> list[RankingQuality]:
+def conflict_rankings(scored: Sequence[Mapping[str, Any]], known_conflicts: Sequence[str]) -> list[ConflictRanking]:
     """Precision and recall of each ranking's highest, as many as are chosen, and its average precision.
 
     Empty where no source task is known to conflict, or all are, or the samples do not say where they come from. The
@@ -38,12 +38,12 @@ def conflict_rankings(scored: Sequence[Mapping[str, Any]], known_conflicts: Sequ
         quality = precision_recall_of_ranking([sign * score for score in scores if score is not None], conflicting, top)
         chance = quality
         found.append(
-            RankingQuality(name, *map(_interval, (quality.average_precision, quality.precision, quality.recall)))
+            ConflictRanking(name, *map(_interval, (quality.average_precision, quality.precision, quality.recall)))
         )
     if chance is None:
         return []
     by_chance = (chance.average_precision, chance.precision, chance.recall)
-    return [*found, RankingQuality("random", *(Interval(figure.at_random, NAN, NAN) for figure in by_chance))]
+    return [*found, ConflictRanking("random", *(Interval(figure.at_random, NAN, NAN) for figure in by_chance))]
 
 
 def _interval(figure: Any) -> Interval:

@@ -49,14 +49,14 @@ MEASURES = {
 
 
 def measure_of(key: str) -> Measure:
-    """The measure of a key; an unknown one by its spelling, without underscores."""
+    """The measure of a key; an unknown one under its key, without underscores and without a better direction."""
     if key in MEASURES:
         return MEASURES[key]
     if key.startswith(STEPS_TO):
         level = key.removeprefix(STEPS_TO)
         return Measure(f"Steps to NLL {level}", "learning steps until the curve first comes down to it", False)
-    lower = key.startswith("invalid") or key.endswith(("nll", "loss"))
-    return Measure(key.replace("_", " "), "", not lower)
+    # Whether more of it is better cannot be read off its name: there is no verdict on it.
+    return Measure(key.replace("_", " "), "", None)
 
 
 def measure_name(key: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lwf_assets.comparison.effects import effects_of, with_curve_measures
 from lwf_assets.comparison.evaluations import REFERENCE, Evaluation, read_evaluation
-from lwf_assets.comparison.measures import measure_name, measure_of
+from lwf_assets.comparison.measures import MEASURES, measure_name, measure_of
 from lwf_assets.errors import LwfError
 from lwf_assets.store.layout import FORGET_SET
 from lwf_assets.store.tables import read_rows
@@ -87,7 +87,7 @@ def _not_worse(new: Evaluation, old: Evaluation, measure: str, margin: float) ->
     if measure not in effects:
         raise LwfError(f"promotion: {name} of challenger and champion cannot be paired: they share no seed")
     difference = effects[measure].difference
-    higher = measure_of(measure).higher_is_better is not False
+    higher = _higher_is_better(measure)
     worst = difference.low if higher else -difference.high
     told = f"{name} minus the champion's: {difference.mean:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
     figures = {
@@ -111,7 +111,15 @@ def _bounded(new: Evaluation, name: str, bound: float) -> _Condition:
         known = ", ".join(sorted(new.values))
         raise LwfError(f"promotion.bounds: {name} was not measured; there is {known}")
     value = float(new.values[name].mean(axis="index").mean())
-    higher = measure_of(name).higher_is_better is not False
+    higher = _higher_is_better(name)
     holds = value >= bound if higher else value <= bound
     words = f"{measure_name(name)} {value:.4g}, {'at least' if higher else 'at most'} {bound:g} is wanted"
     return _Condition(holds, words, {name: value, f"{name}_bound": bound})
+
+
+def _higher_is_better(measure: str) -> bool:
+    direction = measure_of(measure).higher_is_better
+    if direction is None:
+        known = ", ".join(name for name, other in MEASURES.items() if other.higher_is_better is not None)
+        raise LwfError(f"promotion: {measure} has no better direction, so it cannot be bounded; choose from {known}")
+    return direction

@@ -56,7 +56,7 @@ class ArmEffect:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PrimaryDifference:
     """LWF minus reference in one measure, paired by seed and by test item."""
 
     measure: str
@@ -131,7 +131,7 @@ class SourceShare:
 
 
 @dataclass(frozen=True)
-class RankingQuality:
+class ConflictRanking:
     """How well one ranking of the samples finds those known to conflict with the learning task."""
 
     ranking: str
@@ -198,7 +198,7 @@ class CellReport:
     """What a reader must know besides, in plain sentences."""
     made_from: list[Source]
     sources: list[SourceShare]
-    rankings: list[RankingQuality]
+    rankings: list[ConflictRanking]
     """Empty where no conflict is known."""
     relearning: list[Curve]
     """NLL of the samples chosen, by step of learning them again; the label is the model."""

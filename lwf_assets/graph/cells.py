@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lwf_assets.graph.partitions import partitions
-from lwf_assets.graph.settings import HashFile, Settings
+from lwf_assets.graph.settings import HashFile, JsonSettings
 from lwf_assets.graph.table import ASSET, ASSETS, AssetSpec
 from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.manifest import InputVersion, recipe_hash
@@ -71,12 +71,12 @@ def _same_coordinates(study: Study, partition: Partition, asset: str) -> Iterato
     yield partition
 
 
-def settings_of(study: Study, cell: Cell, hash_file: HashFile) -> Settings:
+def settings_of(study: Study, cell: Cell, hash_file: HashFile) -> JsonSettings:
     """All settings that decide the cell's contents."""
     return {**cell.spec.settings(study), **cell.spec.own_settings(study, cell.partition, hash_file)}
 
 
-def recipe_of(cell: Cell, settings: Settings, inputs: tuple[InputVersion, ...]) -> str:
+def recipe_of(cell: Cell, settings: JsonSettings, inputs: tuple[InputVersion, ...]) -> str:
     """The recipe of the cell: a hash of everything that decides its contents."""
     return recipe_hash(cell.asset, cell.partition, cell.spec.code_version, settings, inputs)
 

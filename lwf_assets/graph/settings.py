@@ -21,21 +21,21 @@ from lwf_assets.study.study import MIXED, Study
 from lwf_assets.tasks.settings import FileSource, TaskSettings
 from lwf_assets.tasks.task import Task
 
-Settings = dict[str, Any]
+JsonSettings = dict[str, Any]
 HashFile = Callable[[Path], str]
 
 
-def fields_of(section: BaseModel, *, without: tuple[str, ...] = ()) -> Settings:
+def fields_of(section: BaseModel, *, without: tuple[str, ...] = ()) -> JsonSettings:
     """A section of the study as JSON."""
     return section.model_dump(mode="json", exclude=set(without))
 
 
-def context_settings(study: Study) -> Settings:
+def context_settings(study: Study) -> JsonSettings:
     """How long a row may be, and what happens to one that is longer."""
     return fields_of(study.model, without=("source", "dtype", "prior", "token_budget"))
 
 
-def training_settings(study: Study) -> Settings:
+def training_settings(study: Study) -> JsonSettings:
     """What every fine-tune of the study reads."""
     return {
         "context": context_settings(study),
@@ -44,15 +44,15 @@ def training_settings(study: Study) -> Settings:
     }
 
 
-def unlearning_settings(unlearning: UnlearningSettings) -> Settings:
+def unlearning_settings(unlearning: UnlearningSettings) -> JsonSettings:
     """How D_U is unlearned; with the package of an objective that is not built in."""
     origin = origin_of("lwf.objectives", unlearning.objective)
     return fields_of(unlearning) | ({} if origin is None else {"objective_package": origin})
 
 
-def base_settings(study: Study, prior: str | None, hash_file: HashFile) -> Settings:
+def base_settings(study: Study, prior: str | None, hash_file: HashFile) -> JsonSettings:
     """Where a base comes from, and what it is taught before the study begins."""
-    settings: Settings = {"source": source_fingerprint(study.model.source, hash_file)}
+    settings: JsonSettings = {"source": source_fingerprint(study.model.source, hash_file)}
     if prior is not None:
         taught = study.priors[prior]
         settings["prior"] = {
@@ -67,7 +67,7 @@ def base_settings(study: Study, prior: str | None, hash_file: HashFile) -> Setti
     return settings
 
 
-def arm_settings(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
+def arm_settings(study: Study, partition: Partition, hash_file: HashFile) -> JsonSettings:
     """What one arm says and inherits."""
     arm = find(study, partition).arm
     assert arm is not None
@@ -82,7 +82,7 @@ def arm_settings(study: Study, partition: Partition, hash_file: HashFile) -> Set
     return {"arm": own}
 
 
-def utility_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
+def utility_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> JsonSettings:
     """What decides the rows that are measured beside the learning task."""
     text = study.evaluation.neutral_text
     return {
@@ -95,7 +95,7 @@ def utility_fingerprint(study: Study, partition: Partition, hash_file: HashFile)
     }
 
 
-def utility_scoring(study: Study) -> Settings:
+def utility_scoring(study: Study) -> JsonSettings:
     """How those rows are answered."""
     return {
         f"{group}/{name}": {"stop": list(task.stop), "max_new_tokens": task.max_new_tokens}
@@ -104,7 +104,7 @@ def utility_scoring(study: Study) -> Settings:
     }
 
 
-def scoring_settings(study: Study, partition: Partition) -> Settings:
+def scoring_settings(study: Study, partition: Partition) -> JsonSettings:
     """How the test rows of a learning task are answered and scored."""
     assert partition.learning_task is not None
     task = study.learning_tasks[partition.learning_task]
@@ -113,10 +113,10 @@ def scoring_settings(study: Study, partition: Partition) -> Settings:
     return {"scorer": task.scorer, **package, "stop": list(task.stop), "max_new_tokens": task.max_new_tokens}
 
 
-def learning_fingerprint(part: str) -> Callable[[Study, Partition, HashFile], Settings]:
+def learning_fingerprint(part: str) -> Callable[[Study, Partition, HashFile], JsonSettings]:
     """What decides one part of a learning task's rows, as a function of the cell."""
 
-    def fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
+    def fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> JsonSettings:
         name = partition.learning_task
         assert name is not None
         task = Task(name, study.learning_tasks[name])
@@ -125,13 +125,13 @@ def learning_fingerprint(part: str) -> Callable[[Study, Partition, HashFile], Se
     return fingerprint
 
 
-def prompts_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> Settings:
+def prompts_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> JsonSettings:
     """What decides the prompts of a forgetting task, or of all for `mixed`."""
     names = source_tasks(study, partition)
     return {"tasks": {n: Task(n, study.forgetting_tasks[n]).fingerprint("prompts", hash_file=hash_file) for n in names}}
 
 
-def selection_settings(study: Study, confidence: ConfidenceSettings | None = None) -> Settings:
+def selection_settings(study: Study, confidence: ConfidenceSettings | None = None) -> JsonSettings:
     """What decides FC, its ranking and D_U."""
     confidence = confidence or study.confidence
     chosen = fields_of(confidence, without=("alpha", "loss_reduction", "seed"))

@@ -21,7 +21,7 @@ from lwf_assets.graph.inputs import (
 from lwf_assets.graph.models import find
 from lwf_assets.graph.settings import (
     HashFile,
-    Settings,
+    JsonSettings,
     arm_settings,
     base_settings,
     context_settings,
@@ -69,8 +69,8 @@ class AssetSpec:
     dimensions: tuple[str, ...]
     inputs: tuple[str, ...]
     code_version: str
-    settings: Callable[[Study], Settings] = lambda study: {}
-    own_settings: Callable[[Study, Partition, HashFile], Settings] = lambda study, partition, hash_file: {}
+    settings: Callable[[Study], JsonSettings] = lambda study: {}
+    own_settings: Callable[[Study, Partition, HashFile], JsonSettings] = lambda study, partition, hash_file: {}
     read_from: Callable[[Study, Partition, str], Iterable[Partition]] | None = None
     checked_with: tuple[str, ...] = ()
     is_wanted: Callable[[Study, Partition], bool] = lambda study, partition: True

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from lwf_assets.building.checks import (
     CHECKS,
     DEGENERATE_SHARE,
-    Verdict,
+    CheckResult,
     checks_of,
     confidence_is_finite_with_spread,
     corpus_is_not_degenerate,
@@ -44,14 +44,14 @@ from lwf_assets.store.tables import write_rows
 NAN, INF = math.nan, math.inf
 
 
-def fisher(folder: Path, **tensors: list[float]) -> Verdict:
+def fisher(folder: Path, **tensors: list[float]) -> CheckResult:
     save_file({name: torch.tensor(values) for name, values in tensors.items()}, folder / FISHER_DIAGONAL)
     return fisher_is_finite_and_non_negative(folder, {})
 
 
 def test_a_good_fisher_diagonal(tmp_path: Path) -> None:
     verdict = fisher(tmp_path, a=[0.0, 1e-30, 3.0], b=[0.0, 0.0])
-    assert verdict == Verdict(True, "all 2 tensors are finite and non-negative", {"tensors": 2})
+    assert verdict == CheckResult(True, "all 2 tensors are finite and non-negative", {"tensors": 2})
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_good_fisher_diagonal(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_fisher_diagonal_names_the_parameter(bad: list[float], reason: str, tmp_path: Path) -> None:
-    assert fisher(tmp_path, a=[1.0], b=bad) == Verdict(False, reason, {"parameter": "b"})
+    assert fisher(tmp_path, a=[1.0], b=bad) == CheckResult(False, reason, {"parameter": "b"})
 
 
 def test_a_fisher_diagonal_that_is_zero_everywhere(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_fisher_diagonal_passes_just_when_every_value_may_be_a_mean_of_squares
     assert fisher(tmp_path_factory.getbasetemp(), a=values).passed == good
 
 
-def corpus(folder: Path, *rows: tuple[str, str]) -> Verdict:
+def corpus(folder: Path, *rows: tuple[str, str]) -> CheckResult:
     table = [{"id": str(n), "response": response, "ended": ended} for n, (response, ended) in enumerate(rows)]
     write_rows(folder / CORPUS, table)
     return corpus_is_not_degenerate(folder, {})
@@ -138,10 +138,10 @@ def test_a_corpus_without_rows(tmp_path: Path) -> None:
     import pyarrow as pa
 
     write_rows(tmp_path / CORPUS, [], pa.schema([("response", pa.string()), ("ended", pa.string())]))
-    assert corpus_is_not_degenerate(tmp_path, {}) == Verdict(False, "the corpus has no rows")
+    assert corpus_is_not_degenerate(tmp_path, {}) == CheckResult(False, "the corpus has no rows")
 
 
-def overlap(folder: Path, train: list[str], validation: list[str], test: list[str]) -> Verdict:
+def overlap(folder: Path, train: list[str], validation: list[str], test: list[str]) -> CheckResult:
     def rows(prompts: list[str]) -> list[dict[str, str]]:
         return [{"id": f"row-{number}", "prompt": prompt} for number, prompt in enumerate(prompts)]
 
@@ -153,7 +153,7 @@ def overlap(folder: Path, train: list[str], validation: list[str], test: list[st
 
 def test_prompts_of_their_own(tmp_path: Path) -> None:
     verdict = overlap(tmp_path, ["what is 1 + 1?", "what is 1 + 2?"], ["what is 2 + 2?"], ["what is 2 + 1?"])
-    assert verdict == Verdict(True, "no test prompt is among the 3 prompts learned from", {"learned": 3})
+    assert verdict == CheckResult(True, "no test prompt is among the 3 prompts learned from", {"learned": 3})
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_five_shared_prompts_are_named_and_fifty_kept(tmp_path: Path) -> None:
     assert len(verdict.figures["shared"]) == 50
 
 
-def confidence(folder: Path, *terms: tuple[float, float, float]) -> Verdict:
+def confidence(folder: Path, *terms: tuple[float, float, float]) -> CheckResult:
     rows = [
         {"id": f"s{number}", "forgetting_confidence": fc, "linear": linear, "quadratic": quadratic}
         for number, (fc, linear, quadratic) in enumerate(terms)
@@ -208,19 +208,19 @@ def test_one_sample_alone_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
 def test_confidence_that_is_no_number_names_the_sample(bad: float, tmp_path: Path) -> None:
     verdict = confidence(tmp_path, (1.0, 0.1, 0.2), (bad, 0.2, 0.2), (bad, 0.3, 0.2))
-    assert verdict == Verdict(False, "FC of 2 samples is not finite, for example of s1", {"samples": ["s1", "s2"]})
+    assert verdict == CheckResult(False, "FC of 2 samples is not finite, for example of s1", {"samples": ["s1", "s2"]})
 
 
 def test_confidence_without_a_spread(tmp_path: Path) -> None:
     verdict = confidence(tmp_path, *[(0.25, 0.1, 0.2)] * 3)
-    assert verdict == Verdict(False, "FC is 0.25 for all 3 samples: it tells none of them apart")
+    assert verdict == CheckResult(False, "FC is 0.25 for all 3 samples: it tells none of them apart")
 
 
 def test_finite_weights(tmp_path: Path) -> None:
     for name in ("seed-0", "seed-1"):
         (tmp_path / name).mkdir()
         save_file({"w": torch.ones(3)}, tmp_path / name / "model.safetensors")
-    assert weights_are_finite(tmp_path, {}) == Verdict(True, "all weights in 2 files are finite", {"files": 2})
+    assert weights_are_finite(tmp_path, {}) == CheckResult(True, "all weights in 2 files are finite", {"files": 2})
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
@@ -236,12 +236,12 @@ def test_a_weight_that_is_no_number_is_named_with_its_file(bad: float, dtype: to
 
 
 def test_a_checkpoint_without_weights(tmp_path: Path) -> None:
-    assert weights_are_finite(tmp_path, {}) == Verdict(False, "the artifact holds no weights")
+    assert weights_are_finite(tmp_path, {}) == CheckResult(False, "the artifact holds no weights")
 
 
 def fine_tune(
     folder: Path, curves: dict[int, list[float]], validation: dict[int, tuple[float | None, float | None]]
-) -> Verdict:
+) -> CheckResult:
     points = [
         {"seed": seed, "step": n, "loss": loss} for seed, losses in curves.items() for n, loss in enumerate(losses)
     ]
@@ -256,7 +256,7 @@ def fine_tune(
 
 def test_the_validation_loss_decides_where_there_is_one(tmp_path: Path) -> None:
     verdict = fine_tune(tmp_path, {0: [1.0, 2.0]}, {0: (3.0, 2.5)})
-    assert verdict == Verdict(True, "the learning loss fell by 0.5 nats or more", {"seed_0": 0.5})
+    assert verdict == CheckResult(True, "the learning loss fell by 0.5 nats or more", {"seed_0": 0.5})
     verdict = fine_tune(tmp_path, {0: [2.0, 1.0]}, {0: (3.0, 3.25)})
     assert not verdict.passed
     assert verdict.reason == "seed 0: the learning loss went from 3 to 3.25; it did not fall"

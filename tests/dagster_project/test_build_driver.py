@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_study_values, write_study
 
-from dagster_project.automation.build_driver import CellRun, Decision, Progress, RunState, decide
+from dagster_project.automation.build_driver import BuildCursor, CellRun, NextRuns, RunState, decide
 from lwf_assets.graph.cells import Cell, cells, checked_with, inputs_of
 from lwf_assets.planning.plan import Action, Plan, Step
 from lwf_assets.study.file import load_study
@@ -101,7 +101,7 @@ def test_a_run_that_changed_nothing_is_not_repeated_but_another_recipe_is(study:
     first = cells(study)[0]
     fresh = set(cells(study)) - {first}
     tried = [CellRun(str(first), "r", RunState.SUCCEEDED)]
-    assert decide(study, plan_of(study, fresh), tried) == Decision((), (), (str(first),), ())
+    assert decide(study, plan_of(study, fresh), tried) == NextRuns((), (), (str(first),), ())
     tried = [CellRun(str(first), "of older data", RunState.SUCCEEDED)]
     decision = decide(study, plan_of(study, fresh), tried)
     assert [step.cell for step in decision.launch] == [first]
@@ -109,13 +109,13 @@ def test_a_run_that_changed_nothing_is_not_repeated_but_another_recipe_is(study:
 
 def test_a_fresh_study_is_over_at_once(study: Study) -> None:
     decision = decide(study, plan_of(study, set(cells(study))), [])
-    assert decision == Decision((), (), (), ())
+    assert decision == NextRuns((), (), (), ())
     assert decision.is_over
 
 
 def test_what_the_sensor_remembers_survives_a_restart() -> None:
-    at = Progress.from_cursor(None)
+    at = BuildCursor.from_cursor(None)
     assert (at.build, at.seen) == (None, 0)
     at = at.opened("run-1", 7)
-    assert Progress.from_cursor(at.to_cursor()) == at
-    assert Progress.from_cursor(at.closed().to_cursor()) == Progress(None, 7)
+    assert BuildCursor.from_cursor(at.to_cursor()) == at
+    assert BuildCursor.from_cursor(at.closed().to_cursor()) == BuildCursor(None, 7)

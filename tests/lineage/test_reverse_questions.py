@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from world import World, copied
 
-from dagster_project.tracking.registered_recipes import registered_recipes
+from dagster_project.tracking.registry import registered_recipes
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.difference import differences

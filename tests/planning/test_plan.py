@@ -17,7 +17,7 @@ import pytest
 import lwf_assets.graph.table
 from lwf_assets.building import materialize as materialize_module
 from lwf_assets.building.check_runner import judge, standing
-from lwf_assets.building.checks import Verdict, checks_of
+from lwf_assets.building.checks import CheckResult, checks_of
 from lwf_assets.building.materialize import materialize
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells, inputs_of, settings_of
@@ -67,7 +67,7 @@ class Pretend:
 
     def judge(self, which: Cell, *, failing: Collection[str] = ()) -> None:
         for check in checks_of(which.asset):
-            verdict = Verdict(check.name not in failing, "it is bad" if check.name in failing else "fine")
+            verdict = CheckResult(check.name not in failing, "it is bad" if check.name in failing else "fine")
             judge(self.study, self.store, which, dataclasses.replace(check, look=lambda *_, v=verdict: v))
 
     def make_all(self) -> None:

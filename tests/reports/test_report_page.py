@@ -17,6 +17,7 @@ from lwf_assets.comparison.records import (
     ArmEffect,
     ArmRow,
     CellReport,
+    ConflictRanking,
     Curve,
     CurvePoint,
     Example,
@@ -24,7 +25,6 @@ from lwf_assets.comparison.records import (
     LeaderboardRow,
     ModelFigures,
     ProbeOutcome,
-    RankingQuality,
     Source,
     SourceShare,
 )
@@ -156,9 +156,9 @@ def _report() -> CellReport:
         made_from=[Source("base_model", None, "abc123"), Source("scored_forget_set", "dental|chain_sum", "def456")],
         sources=[SourceShare("old", 5, 3, True), SourceShare("new", 3, 1, False)],
         rankings=[
-            RankingQuality("FC", Interval(0.9, 0.8, 1.0), Interval(0.8, 0.7, 0.9), Interval(0.7, 0.6, 0.8)),
-            RankingQuality("gradient norm", Interval(0.5, 0.4, 0.6), Interval(0.5, 0.4, 0.6), Interval(0.5, 0.4, 0.6)),
-            RankingQuality("random", Interval(0.6, NAN, NAN), Interval(0.6, NAN, NAN), Interval(0.5, NAN, NAN)),
+            ConflictRanking("FC", Interval(0.9, 0.8, 1.0), Interval(0.8, 0.7, 0.9), Interval(0.7, 0.6, 0.8)),
+            ConflictRanking("gradient norm", Interval(0.5, 0.4, 0.6), Interval(0.5, 0.4, 0.6), Interval(0.5, 0.4, 0.6)),
+            ConflictRanking("random", Interval(0.6, NAN, NAN), Interval(0.6, NAN, NAN), Interval(0.5, NAN, NAN)),
         ],
         relearning=_relearning(2.5, 1.5, 1.75),
         probes=[

@@ -1,8 +1,9 @@
 """What the contents of each asset are computed by, as a hash: so that no change of it goes unnoticed.
 
 `code_version` in `lwf_assets/graph/table.py` must be raised when the code starts to produce other contents from the
-same settings and inputs; else a home keeps its old figures as up to date. That is easily forgotten, so `code_versions.json`
-keeps, for each asset, the version together with a hash of the code. A test fails when the two no longer fit.
+same settings and inputs; else a home keeps its old figures as up to date. That is easily forgotten, so
+`code_versions.json` keeps, for each asset, the version together with a hash of the code. A test fails when the two no
+longer fit.
 
     python tests/support/code_versions.py     writes the file as things are now: run it after having raised the version,
                                               or after having made sure that the contents stay the same

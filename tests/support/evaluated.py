@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lwf_assets.graph.cells import Cell as GraphCell
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import write_rows
 
@@ -270,7 +271,7 @@ def usual_models(*, lwf_gain: float = 0.0, arms: int = 3) -> list[Model]:
     return models + kinds[:arms]
 
 
-def work_of(cell: Cell, inputs: dict[str, dict[Any, Path]], out: Path) -> Any:
+def work_of(cell: Cell, folders: dict[str, dict[Any, Path]], out: Path) -> Any:
     """The part of `Work` that eval_report reads."""
     evaluation = SimpleNamespace(
         primary_measure=cell.primary,
@@ -279,16 +280,17 @@ def work_of(cell: Cell, inputs: dict[str, dict[Any, Path]], out: Path) -> Any:
         known_conflicts=tuple(cell.known_conflicts),
     )
     study = SimpleNamespace(name="synthetic", alpha=cell.alpha, seeds=tuple(cell.seeds), evaluation=evaluation)
-    return SimpleNamespace(
-        study=study,
-        learning_task=LEARNED,
-        forgetting_task=FORGOTTEN,
-        partition=Partition(FORGOTTEN, LEARNED),
-        inputs={},
-        out=out,
-        all_inputs=lambda asset: inputs.get(asset, {}),
-        input=lambda asset: next(iter(inputs[asset].values())),
-    )
+    inputs = {
+        GraphCell(asset, _partition(key)): SimpleNamespace(path=folder, version=f"version of {folder.name}")
+        for asset, by_key in folders.items()
+        for key, folder in by_key.items()
+    }
+    return SimpleNamespace(study=study, partition=Partition(FORGOTTEN, LEARNED), inputs=inputs, out=out)
+
+
+def _partition(key: Any) -> Partition:
+    is_model = isinstance(key, tuple)
+    return Partition(learning_task=LEARNED, model=key[1]) if is_model else Partition(FORGOTTEN, LEARNED)
 
 
 def jitter(seed: int | None, index: int) -> float:

@@ -29,7 +29,7 @@ WHOLE = "whole"
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class LossPoint:
     """One point of the loss curve: mean learning loss (nats per response token) since the last one."""
 
     step: int
@@ -61,7 +61,7 @@ def fine_tune(
     progress: Progress = SILENT,
     label: str = "Fine-tuning",
     penalty: Penalty | None = None,
-) -> list[CurvePoint]:
+) -> list[LossPoint]:
     """Train `model` in place on the response tokens of `samples`.
 
     Args:
@@ -139,7 +139,7 @@ def fine_tune(
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     points = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [
-        CurvePoint(int(p["step"]), float(p["loss"]), float(p["learning_rate"]), float(p.get("grad_norm", math.nan)))
+        LossPoint(int(p["step"]), float(p["loss"]), float(p["learning_rate"]), float(p.get("grad_norm", math.nan)))
         for p in points
     ]
 

@@ -18,7 +18,7 @@ from trainers import Poison, Snapshots, StopAt, StoppedError
 from transformers import PreTrainedModel, TrainerCallback
 
 from lwf_assets.engine.loss import negative_log_likelihoods
-from lwf_assets.engine.training.fine_tune import WHOLE, CurvePoint, fine_tune, newest_whole_checkpoint
+from lwf_assets.engine.training.fine_tune import WHOLE, LossPoint, fine_tune, newest_whole_checkpoint
 from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
@@ -36,7 +36,7 @@ def _unlearning() -> PeriodicUnlearning:
     return PeriodicUnlearning(FORGOTTEN, interval=2, forgetting_rate=1e-3, batch_size=3, per_sample_cap=9.0)
 
 
-def train_tiny(folder: Path, callbacks: list[TrainerCallback]) -> tuple[PreTrainedModel, list[CurvePoint]]:
+def train_tiny(folder: Path, callbacks: list[TrainerCallback]) -> tuple[PreTrainedModel, list[LossPoint]]:
     """The run that gets killed; also called by the processes that kill themselves."""
     torch.set_num_threads(1)
     model = tiny_llama()
