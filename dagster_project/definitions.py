@@ -13,8 +13,10 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_project.assets import build_assets
-from dagster_project.automation.requests import INTERVAL, build_automation
+from dagster_project.automation.requests import build_requests
+from dagster_project.automation.run_builds import build_run_sensor
 from dagster_project.automation.stale_marks import CHECK, build_freshness_checks, build_freshness_sensor
+from dagster_project.automation.tags import INTERVAL
 from dagster_project.automation.webhook import failure_sensors
 from dagster_project.checks import build_checks
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
@@ -54,13 +56,14 @@ def build_definitions(study: Study, home: Home, *, pooled: bool = True) -> dg.De
         for dimensions, name in JOB_OF_DIMENSIONS.items()
         if any(spec.dimensions == dimensions for spec in specs_of(study))
     ]
-    request, schedules, sensors = build_automation(study, jobs)
+    request, schedules, asking = build_requests(study)
+    sensors = [build_run_sensor(study, jobs), *asking, build_freshness_sensor(study, INTERVAL), *failure_sensors(study)]
     return dg.Definitions(
         assets=build_assets(study, pooled=pooled),
         asset_checks=[*build_checks(study), *build_freshness_checks(study)],
         jobs=[*jobs, request],
         schedules=schedules,
-        sensors=[*sensors, build_freshness_sensor(study, INTERVAL), *failure_sensors(study)],
+        sensors=sensors,
         # Steps of one run share a process, so that torch is imported once and a killed run leaves no step behind.
         executor=dg.in_process_executor,
         resources={

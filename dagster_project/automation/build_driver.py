@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from json import dumps, loads
 
-from lwf_assets.graph.cells import Cell, checked_with, inputs_of
+from lwf_assets.graph.cells import needs_of
 from lwf_assets.planning.plan import Plan, Step
 from lwf_assets.study.study import Study
 
@@ -71,15 +71,11 @@ def decide(study: Study, plan: Plan, runs: Iterable[CellRun]) -> NextRuns:
             continue
         if any(run.recipe == step.recipe for run in tried):
             failed.append(name)
-        elif not _needs(study, step.cell) & unusable:
+        elif not needs_of(study, step.cell) & unusable:
             launch.append(step)
     waiting = tuple(name for name, tried in by_cell.items() if any(run.state == RunState.ACTIVE for run in tried))
     blocked = tuple(str(step.cell) for step in plan.blocked)
     return NextRuns(tuple(launch), waiting, tuple(failed), blocked)
-
-
-def _needs(study: Study, cell: Cell) -> set[Cell]:
-    return {*inputs_of(study, cell), *checked_with(study, cell)}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from dagster_project.automation.requests import BUILD_TAG, CELL_TAG, INTERVAL
+from dagster_project.automation.tags import BUILD_TAG, CELL_TAG, INTERVAL
 from dagster_project.runs.failures import FAILURE_TAG
 from lwf_assets.study.study import Study
 

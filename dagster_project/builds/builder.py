@@ -7,57 +7,19 @@ Dagster itself keeps the order and lets its blocking checks block.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 import dagster as dg
 
 from dagster_project.assets import FORCE_TAG
+from dagster_project.builds.batches import RunBatch, next_batch
 from dagster_project.checks import PROMOTION_CHECK, blocking_keys
 from dagster_project.definitions import build_definitions
-from dagster_project.partitions import JOB_OF_DIMENSIONS
 from dagster_project.runs.instance import open_instance
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.cells import Cell, checked_with, inputs_of
-from lwf_assets.planning.plan import Plan, Step, make_plan
+from lwf_assets.graph.cells import Cell
+from lwf_assets.planning.plan import Step, make_plan
 from lwf_assets.store.home import Home
-from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
-
-
-@dataclass(frozen=True)
-class RunBatch:
-    """Cells of one partition that go into one Dagster run."""
-
-    dimensions: tuple[str, ...]
-    partition: Partition
-    cells: tuple[Cell, ...]
-
-    @property
-    def job(self) -> str:
-        """Name of the job that runs it."""
-        return JOB_OF_DIMENSIONS[self.dimensions]
-
-
-def next_batch(study: Study, plan: Plan) -> RunBatch | None:
-    """The first run that the plan allows: a stale cell whose stale ancestors are all in the same run."""
-    stale = {step.cell for step in plan.stale}
-    done: set[Cell] = {step.cell for step in plan.steps} - stale - {step.cell for step in plan.blocked}
-    for step in plan.stale:
-        batch = _batch_from(study, step.cell, [s.cell for s in plan.stale], done)
-        if batch:
-            return RunBatch(step.cell.spec.dimensions, step.cell.partition, batch)
-    return None
-
-
-def _batch_from(study: Study, first: Cell, stale: list[Cell], done: set[Cell]) -> tuple[Cell, ...]:
-    """Every stale cell of `first`'s partition that needs nothing but fresh cells and earlier ones of this run."""
-    together: list[Cell] = []
-    for cell in stale:
-        same_run = cell.spec.dimensions == first.spec.dimensions and cell.partition == first.partition
-        needs = {*inputs_of(study, cell), *checked_with(study, cell)}
-        if same_run and needs <= done | set(together):
-            together.append(cell)
-    return tuple(together)
 
 
 def build(

@@ -30,7 +30,7 @@ from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
-    from dagster_project.builds.builder import RunBatch
+    from dagster_project.builds.batches import RunBatch
     from lwf_assets.planning.forecast import Foreseen, Foresight
     from lwf_assets.planning.plan import Plan
 

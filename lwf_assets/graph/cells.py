@@ -67,6 +67,11 @@ def checked_with(study: Study, cell: Cell) -> tuple[Cell, ...]:
     return tuple(Cell(name, cell.partition.narrowed(ASSET[name].dimensions)) for name in cell.spec.checked_with)
 
 
+def needs_of(study: Study, cell: Cell) -> set[Cell]:
+    """The cells that must be up to date before `cell` is built: those it is made from and checked with."""
+    return {*inputs_of(study, cell), *checked_with(study, cell)}
+
+
 def _same_coordinates(study: Study, partition: Partition, asset: str) -> Iterator[Partition]:
     yield partition
 

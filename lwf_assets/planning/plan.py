@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from lwf_assets.building.check_runner import standing
-from lwf_assets.graph.cells import Cell, cells, checked_with, inputs_of, recipe_of, settings_of
+from lwf_assets.graph.cells import Cell, cells, checked_with, inputs_of, needs_of, recipe_of, settings_of
 from lwf_assets.graph.setting_changes import setting_changes
 from lwf_assets.graph.settings import HashFile
 from lwf_assets.store.manifest import InputVersion, Manifest
@@ -109,7 +109,7 @@ def with_ancestors(study: Study, asked: Collection[Cell]) -> tuple[Cell, ...]:
         cell = open_cells.pop()
         if cell not in needed:
             needed.add(cell)
-            open_cells += [*inputs_of(study, cell), *checked_with(study, cell)]
+            open_cells += needs_of(study, cell)
     return tuple(cell for cell in cells(study) if cell in needed)
 
 

@@ -342,7 +342,7 @@ import sys
 from pathlib import Path
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.store.home import Home
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.building.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.file import load_study

@@ -19,7 +19,7 @@ import pytest
 from servers_at_work import PROGRAMS
 from world import World, copied
 
-from dagster_project.automation.requests import ASKED_BY_TAG, BUILD_TAG, CELL_TAG, REQUEST_JOB
+from dagster_project.automation.tags import ASKED_BY_TAG, BUILD_TAG, CELL_TAG, REQUEST_JOB
 from dagster_project.runs.failures import FAILURE_TAG
 from dagster_project.runs.instance import open_instance
 from dagster_project.ui.servers import workspace_file

@@ -9,13 +9,12 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import lwf_assets.graph.table
-from lwf_assets.building import materialize as materialize_module
+from lwf_assets import assets
 from lwf_assets.building.check_runner import judge, standing
 from lwf_assets.building.checks import CheckResult, checks_of
 from lwf_assets.building.materialize import materialize
@@ -105,11 +104,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
     }
     world = Pretend(values, Store(tmp_path / "store"))
 
-    def module(name: str) -> SimpleNamespace:
-        asset = name.removeprefix("lwf_assets.")
-        return SimpleNamespace(materialize=lambda work: world.work(asset, work))
-
-    monkeypatch.setattr(materialize_module.importlib, "import_module", module)
+    monkeypatch.setattr(assets, "materialize", world.work)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # two dozen artifacts a test are many for a slow disk
     return world
 

@@ -360,7 +360,7 @@ def test_a_failing_maker_leaves_its_scratch_and_no_draft(store: Store) -> None:
 MAKER = """
 import sys, time
 from pathlib import Path
-from lwf_assets.graph.table import Cell
+from lwf_assets.graph.cells import Cell
 from lwf_assets.building.materialize import materialize
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store

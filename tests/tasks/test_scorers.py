@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from lwf_assets.tasks import ItemScore, TestRow, aggregate, cut_at_stop, score
 
 if TYPE_CHECKING:
-    from lwf_assets.tasks.settings import Scorer
 
 
 def row(answer: str, *, choices: tuple[str, ...] = (), stop: tuple[str, ...] = ("\nQuestion:",)) -> TestRow:
@@ -20,7 +19,7 @@ def row(answer: str, *, choices: tuple[str, ...] = (), stop: tuple[str, ...] = (
     return TestRow(id="0", prompt="p", target=answer, answer=answer, choices=choices, scorer_data=data)
 
 
-def judged(scorer: Scorer, response: str, answer: str) -> tuple[float, str | None]:
+def judged(scorer: str, response: str, answer: str) -> tuple[float, str | None]:
     item = score(scorer, response, row(answer))
     return item.correct, item.extracted
 

@@ -21,7 +21,7 @@ from postgres import postgres_server
 from servers_at_work import LOOPBACK, free_port, lwf_ui
 from world import World, copied
 
-from dagster_project.automation.requests import BUILD_TAG, CELL_TAG
+from dagster_project.automation.tags import BUILD_TAG, CELL_TAG
 from dagster_project.runs.instance import open_instance
 
 pytestmark = pytest.mark.slow
