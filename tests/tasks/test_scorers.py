@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lwf_assets.tasks import ItemScore, TestRow, aggregate, cut_at_stop, score
-
-if TYPE_CHECKING:
 
 
 def row(answer: str, *, choices: tuple[str, ...] = (), stop: tuple[str, ...] = ("\nQuestion:",)) -> TestRow:

@@ -1,0 +1,93 @@
+"""`lwf build`: brings everything that is stale up to date."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from dagster_project.cli.arguments import (
+    CellOption,
+    JsonOption,
+    StudyOption,
+    cells_asked_for,
+    err,
+    out,
+    reports_asked_for,
+)
+from dagster_project.cli.plan import totals_of
+from dagster_project.cli.report_table import print_reports
+from lwf_assets.errors import LwfError
+from lwf_assets.graph.cells import Cell, cells
+from lwf_assets.graph.table import ASSET
+from lwf_assets.store.home import DEFAULT_STUDY, Home
+from lwf_assets.study.file import load_study
+from lwf_assets.study.study import Study
+
+if TYPE_CHECKING:
+    from dagster_project.builds.batches import RunBatch
+
+
+def build(
+    study: StudyOption = DEFAULT_STUDY,
+    cell: CellOption = None,
+    force: Annotated[
+        list[str] | None, typer.Option("--force", metavar="ASSET", help="Make this asset anew, even if it is fresh.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make everything fresh that is stale; what the store has already is taken from it."""
+    from lwf_assets.planning.forecast import foresee
+    from lwf_assets.planning.plan import make_plan
+
+    settings, home = load_study(study), Home.from_environment()
+    only = cells_asked_for(settings, cell)
+    forced = _forced(settings, force or [], only)
+    began = time.time()
+    made = make_plan(settings, home.store, home.file_hashes, only=only, force=forced)
+    foresight = foresee(settings, home.store, made)
+    if foresight.steps:
+        err.print(totals_of(foresight), soft_wrap=True)
+    # Dagster takes seconds to import, which a build with nothing to do can spare.
+    ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
+    seconds = time.time() - began
+    if as_json:
+        built = [{"asset": c.asset, "partition": c.partition.key} for c in ran]
+        print(json.dumps({"study": settings.name, "ran": built, "seconds": round(seconds, 2)}, indent=2))
+        return
+    if not ran:
+        err.print(f"Nothing to do: all {len(made.steps)} artifacts of {cell or settings.name} are fresh.")
+    else:
+        err.print(f"Built {len(ran)} artifacts in {seconds:.0f} s.")
+    print_reports(out, settings, home, reports_asked_for(settings, cell))
+
+
+def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[Cell]) -> list[Cell]:
+    from dagster_project.cli.progress_bars import PhaseBars, phase_bars, quiet_libraries
+
+    quiet_libraries()
+    from dagster_project.builds.builder import build as run_build
+    from dagster_project.resources import LwfHome
+
+    with phase_bars(err) as bars:
+        LwfHome.watch = lambda label: PhaseBars(bars, label)
+
+        def tell(batch: RunBatch) -> None:
+            names = ", ".join(c.asset for c in batch.cells)
+            line = Text.assemble((batch.partition.key or study.name, "bold"), f": {names}")
+            bars.console.print(line, soft_wrap=True)
+
+        return run_build(study, home, only=only, force=forced, tell=tell)
+
+
+def _forced(study: Study, assets: list[str], only: list[Cell] | None) -> list[Cell]:
+    from lwf_assets.planning.plan import with_ancestors
+
+    unknown = [name for name in assets if name not in ASSET]
+    if unknown:
+        raise LwfError(f"--force: there is no asset {unknown[0]!r}; the assets are {', '.join(ASSET)}")
+    among = cells(study) if only is None else with_ancestors(study, only)
+    return [c for c in among if c.asset in assets]

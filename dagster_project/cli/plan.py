@@ -1,0 +1,89 @@
+"""`lwf plan`: what is stale, why, and what it will cost."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from rich.tree import Tree
+
+from dagster_project.cli.arguments import CellOption, JsonOption, StudyOption, cells_asked_for, out
+from lwf_assets.store.home import DEFAULT_STUDY, Home
+from lwf_assets.study.file import load_study
+from lwf_assets.study.study import Study
+
+if TYPE_CHECKING:
+    from lwf_assets.planning.forecast import Foreseen, Foresight
+    from lwf_assets.planning.plan import Plan
+
+
+def plan(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
+    """What is stale, why, and what it will cost in time and memory."""
+    from lwf_assets.planning.forecast import foresee
+    from lwf_assets.planning.plan import make_plan
+
+    settings, home = load_study(study), Home.from_environment()
+    made = make_plan(settings, home.store, home.file_hashes, only=cells_asked_for(settings, cell))
+    foresight = foresee(settings, home.store, made)
+    if as_json:
+        print(json.dumps({"study": settings.name, **foresight.to_dict(made)}, indent=2))
+        return
+    out.print(_plan_tree(settings, made, foresight))
+    if foresight.steps:
+        out.print(totals_of(foresight), soft_wrap=True)
+
+
+def totals_of(foresight: Foresight) -> Text:
+    """What all steps will cost together."""
+    from lwf_assets.cost.free_memory import gigabytes
+
+    told = Text.assemble(f"{len(foresight.steps)} to make: ", (_duration(foresight.seconds), "bold"))
+    if foresight.untimed:
+        told.append(f" ({foresight.untimed} of them never timed here)")
+    if foresight.memory is not None:
+        told.append(f", at most {gigabytes(foresight.memory)} of memory")
+    return told
+
+
+def _plan_tree(study: Study, made: Plan, foresight: Foresight) -> Tree | Text:
+    if not made.stale and not made.blocked:
+        return Text(f"Nothing to do: all {len(made.steps)} artifacts of {study.name} are fresh.")
+    blocked = f", {len(made.blocked)} blocked" if made.blocked else ""
+    tree = Tree(f"[bold]{study.name}[/]: {len(made.stale)} of {len(made.steps)} artifacts to do{blocked}")
+    branches: dict[str, Tree] = {}
+    for step in made.steps:
+        if step.is_stale or step in made.blocked:
+            asset = step.cell.asset
+            branch = branches.get(asset) or branches.setdefault(asset, tree.add(f"[bold]{asset}[/]"))
+            words = Text.assemble((f"{step.cell.partition}  ", "cyan"), (step.action.value, "yellow"))
+            foreseen = foresight.steps.get(step.cell)
+            leaf = branch.add(words if foreseen is None else words.append_text(_foreseen(foreseen)))
+            for reason in step.reasons:
+                leaf.add(Text(reason, style="dim"))
+    return tree
+
+
+def _foreseen(step: Foreseen) -> Text:
+    """What one step will cost."""
+    from lwf_assets.cost.free_memory import gigabytes
+
+    told = Text(f"  {_duration(step.seconds)}", style="green")
+    if step.memory is not None:
+        told.append(f", {gigabytes(step.memory)}")
+    if step.guessed:
+        told.append(" (lengths guessed)", style="dim")
+    if step.cannot_fit:
+        assert step.free is not None
+        told.append(f"  would not fit: needs {gigabytes(step.surely)}, {gigabytes(step.free)} here", style="bold red")
+    return told
+
+
+def _duration(seconds: float | None) -> str:
+    """An estimate in two digits; `?` where there is none."""
+    if seconds is None:
+        return "?"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"~{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
+    return f"~{seconds:.0f} s" if seconds >= 1 else "<1 s"

@@ -1,0 +1,26 @@
+"""`lwf ui`: both UIs on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dagster_project.cli.arguments import StudyOption, err
+from dagster_project.tracking.address import PORT
+from lwf_assets.store.home import DEFAULT_STUDY, Home
+from lwf_assets.study.file import load_study
+
+
+def ui(
+    study: StudyOption = DEFAULT_STUDY,
+    dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = PORT,
+    host: Annotated[str, typer.Option(help="Address to listen on. Neither UI asks who is there.")] = "127.0.0.1",
+) -> None:
+    """The Dagster UI with its daemon, and the MLflow UI, until Ctrl-C: on this machine's loopback address unless told
+    otherwise."""
+    from dagster_project.ui.servers import serve
+
+    load_study(study)  # a mistake in it is told here and not in a server's log
+    serve(study.resolve(), Home.from_environment(), host, dagster_port, mlflow_port, tell=err.print)
