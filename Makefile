@@ -23,7 +23,7 @@ test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 fast-test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

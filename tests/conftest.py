@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -17,15 +19,28 @@ from dagster_project.cli.progress_bars import quiet_libraries
 
 quiet_libraries()
 
-from armed import Armed, make_armed
+from armed import Armed, make_armed, open_armed
 from world import World, copied, new_world
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of the test processes fills, and the others read."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with FileLock(shared / f"{name}.lock"):
+        folder = shared / name
+        if not (folder / "whole").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "whole").touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory: pytest.TempPathFactory) -> World:
-    world = new_world(tmp_path_factory.mktemp("built"))
-    world.build()
-    return world
+    """The tiny study, built. Only to be copied."""
+    return new_world(made_once(tmp_path_factory, "built", lambda folder: new_world(folder).build()))
 
 
 @pytest.fixture
@@ -40,7 +55,7 @@ def armed(tmp_path_factory: pytest.TempPathFactory) -> Armed:
     """The tiny study with arms of every kind."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)  # fifty artifacts are many for a slow disk
-        return make_armed(tmp_path_factory.mktemp("armed"))
+        return open_armed(made_once(tmp_path_factory, "armed", make_armed))
 
 
 @pytest.fixture(autouse=True)

@@ -78,6 +78,7 @@ def test_data_is_logged_as_input_by_version(built: World, client: MlflowClient) 
     assert logged.dataset.digest == built.artifact("learning_data").name
 
 
+@pytest.mark.slow
 def test_the_registered_model_answers_and_is_registered_once(
     built: World, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ from places import SUPPORT
 from tiny import save_tiny_model, tiny_llama
 from world import World, new_world
 
+pytestmark = pytest.mark.slow
+
 # Dies without a word after so many learning steps of the asset, as if the machine had gone away.
 BUILD_AND_DIE = """
 import os, signal, sys

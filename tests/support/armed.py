@@ -136,15 +136,19 @@ EVALUATED = ("base", "reference", "lwf.teeth", "lwf.mixed", "low.teeth", "npo.te
 """The models whose evaluations the tests look at."""
 
 
-def make_armed(folder: Path) -> Armed:
+def make_armed(folder: Path) -> None:
     """Make every cell but the reports and the other models' evaluations."""
-    study = load_study(write_study(folder, armed_values(folder)))
-    made = Armed(folder, study, Store(folder / "store"))
-    for cell in cells(study):
+    write_study(folder, armed_values(folder))
+    made = open_armed(folder)
+    for cell in cells(made.study):
         skipped = cell.asset == "evaluation" and cell.partition.model not in EVALUATED
         if not skipped and cell.asset not in ("eval_report", "leaderboard"):
-            materialize(study, made.store, cell)
-    return made
+            materialize(made.study, made.store, cell)
+
+
+def open_armed(folder: Path) -> Armed:
+    """What `make_armed` made there."""
+    return Armed(folder, load_study(folder / "study.yaml"), Store(folder / "store"))
 
 
 def weights(checkpoint: Path, seed: int = SEEDS[0]) -> dict[str, Tensor]:

@@ -18,6 +18,8 @@ from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import read_rows
 
+pytestmark = pytest.mark.slow
+
 CELLS = ("teeth|sums", "minds|sums")
 
 
