@@ -11,7 +11,7 @@ import pyarrow as pa
 from lwf_assets.comparison.effect_tables import EFFECT_FIELDS, effect_from_json, effect_rows, interval_from_json
 from lwf_assets.comparison.finite_json import finite, to_json
 from lwf_assets.comparison.records import MODELS, ArmRow, LeaderboardRow
-from lwf_assets.reports.leaderboard_page import leaderboard_page
+from lwf_assets.reports.page import leaderboard_page
 from lwf_assets.store.layout import LEADERBOARD, LEADERBOARD_ARMS, LEADERBOARD_JSON, LEADERBOARD_PAGE, read_summary
 from lwf_assets.store.tables import write_rows
 

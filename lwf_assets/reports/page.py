@@ -1,4 +1,7 @@
-"""The report of one cell as a single HTML file: opens with no network, holds no script; equal data give equal bytes."""
+"""The HTML pages: the report of one cell, and the leaderboard of all cells.
+
+Each is a single file that opens without a network and has no script. Equal data give equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from lwf_assets.comparison.measures import STEPS_TO
-from lwf_assets.comparison.records import CellReport, ForgottenSample, ProbeOutcome
+from lwf_assets.comparison.records import ArmRow, CellReport, ForgottenSample, LeaderboardRow, ProbeOutcome
 from lwf_assets.reports import page_figures, wording
 from lwf_assets.reports.confidence_columns import ConfidenceColumns
 from lwf_assets.reports.page_environment import page_environment
 from lwf_assets.reports.plots.sparkline import sparkline
+from lwf_assets.reports.wording import caution, leaderboard_outcome
 
 CHOSEN_SHOWN, KEPT_SHOWN = 150, 40
 """At most so many samples stand in the page's tables; samples.parquet has all."""
@@ -97,3 +101,25 @@ def _by_confidence(samples: Sequence[ForgottenSample]) -> list[ForgottenSample]:
         return math.isnan(value), 0.0 if math.isnan(value) else -value, sample.id
 
     return sorted(samples, key=order)
+
+
+def leaderboard_page(study: str, rows: Sequence[LeaderboardRow], arms: Sequence[ArmRow] = ()) -> str:
+    """The leaderboard as a whole HTML page; `arms` has every compared model in every cell, LWF too."""
+    template = page_environment().get_template("leaderboard.html.j2")
+    learning_tasks = list(dict.fromkeys(row.learning_task for row in rows))
+    forgetting_tasks = {row.forgetting_task for row in rows}
+    # The tasks that are also learned in the order of the rows, so that the grid's diagonal is its diagonal.
+    columns = [task for task in learning_tasks if task in forgetting_tasks]
+    columns += [task for task in dict.fromkeys(row.forgetting_task for row in rows) if task not in columns]
+    labels = {arm.effect.model: "LWF" if arm.effect.model == "lwf" else arm.label for arm in arms}
+    return template.render(
+        study=study,
+        rows=rows,
+        outcome=leaderboard_outcome(rows),
+        caution=caution({row.seeds for row in rows if row.seeds}),
+        learning_tasks=learning_tasks,
+        forgetting_tasks=columns,
+        cells={(row.learning_task, row.forgetting_task): row for row in rows},
+        arm_labels=labels,
+        arm_effects={(arm.effect.model, arm.learning_task, arm.forgetting_task): arm.effect for arm in arms},
+    )

@@ -12,7 +12,6 @@ from lwf_assets.comparison.records import CellReport, Curve, ForgottenSample
 from lwf_assets.reports.confidence_columns import ConfidenceColumns
 from lwf_assets.reports.plots import confidence as confidence_plots
 from lwf_assets.reports.plots import curves as curve_plots
-from lwf_assets.reports.plots import samples as sample_plots
 from lwf_assets.reports.plots.export import to_svg
 from lwf_assets.reports.plots.forest import effects_forest
 
@@ -92,8 +91,9 @@ def unlearning_figures(report: CellReport) -> list[PageFigure]:
         _figure(
             "samples",
             "The model's own samples",
-            f"Faint: single samples, at most {sample_plots.SAMPLES_DRAWN}. Bold: mean over all. Higher is less likely.",
-            sample_plots.nll_before_after(report.samples),
+            f"Faint: single samples, at most {confidence_plots.SAMPLES_DRAWN}. Bold: mean over all. "
+            "Higher is less likely.",
+            confidence_plots.nll_before_after(report.samples),
         ),
     ]
 

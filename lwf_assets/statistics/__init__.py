@@ -7,19 +7,14 @@ from lwf_assets.statistics.effect import Effect
 from lwf_assets.statistics.interval import bootstrap_interval
 from lwf_assets.statistics.learning_speed import area_under_curve, steps_to_reach
 from lwf_assets.statistics.macro_f1 import macro_f1
-from lwf_assets.statistics.mcnemar import DiscordantPairs, McNemar, mcnemar
-from lwf_assets.statistics.multiplicity import holm
 from lwf_assets.statistics.paired_effect import paired_effect, seed_effect
 from lwf_assets.statistics.power import minimum_detectable_effect
-from lwf_assets.statistics.rank_correlation import rank_correlation
 from lwf_assets.statistics.ranking_quality import RankingQuality, precision_recall_of_ranking
-from lwf_assets.statistics.variance_shares import shares_of_variance
-from lwf_assets.statistics.verdict import Verdict, verdict
+from lwf_assets.statistics.variance_shares import rank_correlation, shares_of_variance
+from lwf_assets.statistics.verdict import Verdict, holm, verdict
 
 __all__ = [
-    "DiscordantPairs",
     "Effect",
-    "McNemar",
     "RankingQuality",
     "Verdict",
     "area_under_curve",
@@ -27,7 +22,6 @@ __all__ = [
     "bootstrap_statistic",
     "holm",
     "macro_f1",
-    "mcnemar",
     "minimum_detectable_effect",
     "paired_effect",
     "precision_recall_of_ranking",

@@ -32,8 +32,6 @@ class RankingQuality:
     recall: RankingFigure
     """The share of the conflicting samples that is among the `top`."""
     average_precision: RankingFigure
-    roc_auc: RankingFigure
-    """The chance that a conflicting sample has a higher score than another; ties count half."""
 
 
 def precision_recall_of_ranking(
@@ -45,7 +43,7 @@ def precision_recall_of_ranking(
     resamples: int = 2000,
     seed: int = 0,
 ) -> RankingQuality:
-    """Precision and recall of the `top` highest scores, average precision and the area under the ROC curve.
+    """Precision and recall of the `top` highest scores, and average precision.
 
     Equal scores are one threshold, as in scikit-learn; where the cut at `top` falls among them, the mean over their
     orders counts. Intervals: percentiles of a bootstrap over the samples, conflicting and others each resampled to
@@ -62,7 +60,7 @@ def precision_recall_of_ranking(
     Raises:
         LwfError: where a score is not finite, one of the classes is empty, or there are not `top` samples.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from sklearn.metrics import average_precision_score
 
     check_confidence(confidence)
     score, positive = _checked(scores, is_conflicting, top)
@@ -72,12 +70,10 @@ def precision_recall_of_ranking(
     weights = np.vstack([np.ones(samples), _stratified(positive, resamples, seed)])
     drawn = _measures(weights[:, order], positive[order], ends, top)
     drawn["average_precision"][0] = average_precision_score(positive, score)
-    drawn["roc_auc"][0] = roc_auc_score(positive, score)
     at_random = {
         "precision": positives / samples,
         "recall": top / samples,
         "average_precision": expected_average_precision(samples, positives),
-        "roc_auc": 0.5,
     }
     tail = 100 * (1 - confidence) / 2
     figures = {}
@@ -117,14 +113,13 @@ def _measures(
     hits = np.hstack([nothing, np.cumsum(weights * positive, axis=1)[:, ends]])
     misses = np.hstack([nothing, np.cumsum(weights * ~positive, axis=1)[:, ends]])
     chosen = hits + misses
-    positives, negatives = hits[:, -1], misses[:, -1]
+    positives = hits[:, -1]
     precision = np.divide(hits, chosen, out=np.zeros_like(hits), where=chosen > 0)
     found = np.array([np.interp(top, *row) for row in zip(chosen, hits, strict=True)])
     return {
         "precision": found / top,
         "recall": found / positives,
         "average_precision": (np.diff(hits, axis=1) * precision[:, 1:]).sum(axis=1) / positives,
-        "roc_auc": np.trapezoid(hits, misses, axis=1) / (positives * negatives),
     }
 
 

@@ -21,3 +21,12 @@ def shares_of_variance(parts: Mapping[str, Sequence[float]]) -> dict[str, float 
         name: float(np.mean((np.asarray(part) - np.mean(part)) * (total - total.mean()))) / variance
         for name, part in parts.items()
     }
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rho; None where one side does not vary or is not finite."""
+    from scipy.stats import spearmanr
+
+    if len(set(first)) < 2 or len(set(second)) < 2 or not np.isfinite([*first, *second]).all():
+        return None
+    return float(spearmanr(first, second).statistic)

@@ -21,7 +21,7 @@ from lwf_assets.reports.plots import curves as curve_plots
 from lwf_assets.reports.plots import fisher as fisher_plot
 from lwf_assets.reports.plots import forest as forest_plot
 from lwf_assets.reports.plots import samples as sample_plots
-from lwf_assets.reports.plots.confidence import _bin_edges
+from lwf_assets.reports.plots.confidence import _bin_edges, nll_before_after
 from lwf_assets.reports.plots.export import to_png, to_svg
 from lwf_assets.reports.plots.sparkline import sparkline
 from lwf_assets.statistics.interval import Interval
@@ -115,7 +115,7 @@ def test_scatter_keeps_the_chosen_apart() -> None:
 
 def test_nll_panels_show_the_mean_and_at_most_so_many_lines() -> None:
     samples = [_sample(index, selected=index % 10 != 0, nll=1.0) for index in range(1000)]
-    chosen, kept = sample_plots.nll_before_after(samples).axes
+    chosen, kept = nll_before_after(samples).axes
 
     assert "(900)" in chosen.get_title()
     assert "(100)" in kept.get_title()
@@ -217,8 +217,8 @@ ODD_FIGURES = {
     "one ulp apart": lambda: confidence_plots.confidence_histogram([0.0023, math.nextafter(0.0023, 1)], [True, False]),
     "one scatter point": lambda: confidence_plots.terms_scatter([0.0], [0.0], [True]),
     "no scatter point": lambda: confidence_plots.terms_scatter([NAN], [1.0], [True]),
-    "none kept": lambda: sample_plots.nll_before_after([_sample(0, selected=True, nll=1.0)]),
-    "nothing scored": lambda: sample_plots.nll_before_after([]),
+    "none kept": lambda: nll_before_after([_sample(0, selected=True, nll=1.0)]),
+    "nothing scored": lambda: nll_before_after([]),
     "no layer": lambda: fisher_plot.fisher_by_layer({"weight": 1.0}),
     "no Fisher": lambda: fisher_plot.fisher_by_layer({"model.layers.0.mlp.weight": 0.0}),
     "no effect": lambda: forest_plot.effects_forest([], "accuracy", {}),

@@ -28,9 +28,8 @@ from lwf_assets.comparison.records import (
     Source,
     SourceShare,
 )
-from lwf_assets.reports.leaderboard_page import leaderboard_page
 from lwf_assets.reports.numbers import bounds, common_exponent, decimals, fixed, probability, unit_of
-from lwf_assets.reports.page import CHOSEN_SHOWN, cell_page
+from lwf_assets.reports.page import CHOSEN_SHOWN, cell_page, leaderboard_page
 from lwf_assets.reports.wording import (
     caution,
     conflicts_found,

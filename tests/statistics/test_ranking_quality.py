@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score
 
 from lwf_assets.errors import LwfError
 from lwf_assets.statistics import precision_recall_of_ranking
 from lwf_assets.statistics.ranking_quality import _measures, _stratified, expected_average_precision
 
-FIGURES = ("precision", "recall", "average_precision", "roc_auc")
+FIGURES = ("precision", "recall", "average_precision")
 unhurried = settings(deadline=None, max_examples=40)
 
 
@@ -24,8 +24,7 @@ def test_a_ranking_worked_out_by_hand() -> None:
     assert quality.precision.value == pytest.approx(2 / 3)
     assert quality.recall.value == 1
     assert quality.average_precision.value == pytest.approx((1 / 1 + 2 / 3) / 2)
-    assert quality.roc_auc.value == pytest.approx(5 / 6)
-    assert [getattr(quality, name).at_random for name in ("precision", "recall", "roc_auc")] == [0.4, 0.6, 0.5]
+    assert [getattr(quality, name).at_random for name in ("precision", "recall")] == [0.4, 0.6]
 
 
 @unhurried
@@ -59,7 +58,6 @@ def test_resamples_are_measured_as_scikit_learn_measures_them(ties: bool) -> Non
         counts = weight.astype(int)
         repeated, labels = np.repeat(score, counts), np.repeat(positive, counts)
         assert drawn["average_precision"][row] == pytest.approx(average_precision_score(labels, repeated))
-        assert drawn["roc_auc"][row] == pytest.approx(roc_auc_score(labels, repeated))
         quality = precision_recall_of_ranking(repeated, labels, 10, resamples=2)
         assert drawn["precision"][row] == pytest.approx(quality.precision.value)
         assert drawn["recall"][row] == pytest.approx(quality.recall.value)
@@ -71,13 +69,12 @@ def test_resamples_are_measured_as_scikit_learn_measures_them(ties: bool) -> Non
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(3)
     positive = np.arange(120) < 40
-    # Normal scores one deviation apart have this AUC: Phi(1 / sqrt 2).
-    truth = 0.7602
+    truth = 0.5785  # the mean precision of 6,000 such draws, to 0.001
     held = []
     for draw in range(150):
         figure = precision_recall_of_ranking(
             generator.normal(size=120) + positive, positive, 40, resamples=200, seed=draw
-        ).roc_auc
+        ).precision
         held.append(figure.low <= truth <= figure.high)
     assert 0.88 <= np.mean(held) <= 0.99
 
