@@ -49,7 +49,7 @@ def short_collections() -> Iterator[None]:
 
 
 def _reset_peak() -> bool:
-    """Have the kernel count the peak of the resident memory anew; False where there is no such switch."""
+    """Have the kernel count the peak of the resident memory again; False where there is no such switch."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

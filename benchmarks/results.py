@@ -16,7 +16,7 @@ class Results:
         self.sections: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
 
     def put(self, name: str, data: dict[str, Any], conditions: dict[str, Any], seconds: float) -> list[str]:
-        """Add or replace a section, that took `seconds`, and write the file. Gives the names of dropped sections."""
+        """Add or replace a section, that took `seconds`, and write the file. Returns the names of dropped sections."""
         dropped = [n for n, one in self.sections.items() if one["conditions"]["same"] != conditions["same"]]
         for other in dropped:
             del self.sections[other]

@@ -15,7 +15,7 @@ from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 
 FORCE_TAG = "lwf/force"
-"""Run tag: names of assets, separated by commas, that are made anew although the store has them."""
+"""Run tag: names of assets, separated by commas, that are rebuilt although the store has them."""
 
 DEVICE_POOL = "device"
 """The pool of steps that compute with a model: the instance says how many may run at once."""
@@ -64,7 +64,7 @@ def _build_asset(study: Study, spec: AssetSpec, *, pooled: bool) -> dg.AssetsDef
             tracked.log(materialized)
         artifact = materialized.artifact
         context.log.info(
-            f"{cell}: {'taken from the store' if materialized.reused else 'made'}, version {artifact.version}"
+            f"{cell}: {'reused from the store' if materialized.reused else 'built'}, version {artifact.version}"
         )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.version),

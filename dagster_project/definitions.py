@@ -2,7 +2,7 @@
 
 `$LWF_STUDY` names the study file (default: studies/quickstart.yaml of this checkout), `$LWF_HOME` the folder that
 everything is built in (default: .lwf in the working directory), `$MLFLOW_TRACKING_URI` an MLflow server (default:
-SQLite in the home), `$LWF_WEBHOOK` an address that is told of failed runs (default: nobody is).
+SQLite in the home), `$LWF_WEBHOOK` an address that failed runs are posted to (default: none).
 """
 
 from __future__ import annotations

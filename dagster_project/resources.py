@@ -24,7 +24,7 @@ class LwfHome(dg.ConfigurableResource):  # type: ignore[type-arg]
     root: str
 
     watch: ClassVar[Callable[[str], Progress]] = lambda label: SILENT
-    """Gives the watcher of a cell's progress. The command line, which runs the steps in its own process, sets it."""
+    """Returns the watcher of a cell's progress. The command line, which runs the steps in its own process, sets it."""
 
     def place(self) -> Home:
         """The home itself."""

@@ -3,7 +3,7 @@
     .venv/bin/python -m examples.own_trainer          # the embedded 135M model: some minutes on two cores
     .venv/bin/python -m examples.own_trainer --model HUB_ID_OR_DIRECTORY --learn mine.jsonl --forget questions.jsonl
 
-A line of `--learn` holds `prompt` and `answer`; a line of `--forget` holds `prompt` alone, for the model answers it
+A line of `--learn` holds `prompt` and `answer`; a line of `--forget` holds `prompt` alone, because the model answers it
 itself, through its chat template if it has one.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LwfError(Exception):
-    """Something the user can mend.
+    """Something the user can fix.
 
     The message names the file, the key or the row at fault and says what would be right. The command line prints
     it alone, without a traceback, and exits with code 1; every other exception is a defect of ours and keeps its

@@ -16,7 +16,7 @@ Result = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Method:
-    """`prepare` gets everything ready (copies of the model, hooks) and is not measured; the call that it gives back
+    """`prepare` gets everything ready (copies of the model, hooks) and is not measured; the call that it returns
     is. What a method changes in a model, it changes in a copy.
 
     `pace` says in which rounds the method runs. A method that keeps the gradients of all samples of a batch has

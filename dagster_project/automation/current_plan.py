@@ -25,7 +25,7 @@ def plan_or_skip(study: Study, home: Home) -> Plan | dg.SkipReason:
 
 
 def present_study(loaded: Study) -> Study:
-    """The study as its file is now. A run reads it anew, and a code location that lives long may have an older one.
+    """The study as its file is now. A run reads it again, and a code location that lives long may have an older one.
 
     Raises:
         LwfError: the file cannot be read, or has other cells than this code location, which must be loaded again.

@@ -49,7 +49,7 @@ def _request_job(study: Study) -> dg.JobDefinition:
 
     @dg.job(
         name=REQUEST_JOB,
-        description=f"Asks for a build of {study.name}: all that is stale is made anew.",
+        description=f"Requests a build of {study.name}: everything that is stale is rebuilt.",
         tags={STUDY_TAG: study.name},
     )
     def request_build() -> None:
@@ -72,12 +72,12 @@ def _schedule(study: Study, request: dg.JobDefinition) -> dg.ScheduleDefinition:
             name="scheduled_build",
             cron_schedule=cron,
             execution_timezone=timezone,
-            description=f"Asks for a build at {cron} ({timezone}).",
+            description=f"Requests a build at {cron} ({timezone}).",
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )(scheduled_build)
     except dg.DagsterInvalidDefinitionError:
         raise LwfError(
-            f"automation.cron: {cron!r} is no cron expression; write five fields such as '0 3 * * 1'"
+            f"automation.cron: {cron!r} is not a cron expression; write five fields such as '0 3 * * 1'"
         ) from None
 
 
@@ -90,7 +90,7 @@ def _watch_data(study: Study, request: dg.JobDefinition) -> dg.SensorDefinition:
         name="watch_data",
         minimum_interval_seconds=INTERVAL,
         default_status=status,
-        description="Asks for a build when the content of a file that the study reads has changed, and stays so.",
+        description="Requests a build when the content of a file that the study reads has changed, and stays so.",
     )
     def watch_data(context: dg.SensorEvaluationContext, home: LwfHome) -> dg.SensorResult:
         """The cursor: the content that was last seen settled, the one that was seen last, and a count of changes."""
@@ -114,7 +114,7 @@ def _build_when_stale(study: Study, request: dg.JobDefinition) -> dg.SensorDefin
         name="build_when_stale",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Asks for a build whenever anything is stale: once for each state of study, code and data.",
+        description="Requests a build whenever anything is stale: once for each state of study, code and data.",
     )
     def build_when_stale(context: dg.SensorEvaluationContext, home: LwfHome) -> dg.SensorResult:
         plan = plan_or_skip(study, home.place())
@@ -124,7 +124,7 @@ def _build_when_stale(study: Study, request: dg.JobDefinition) -> dg.SensorDefin
             return dg.SensorResult(skip_reason=dg.SkipReason("nothing is stale"))
         wanted = _wanted_hash(present_study(study), home.place())
         if wanted == context.cursor:
-            words = f"{len(plan.stale)} cells are stale, and a build was asked for already"
+            words = f"{len(plan.stale)} cells are stale, and a build was requested already"
             return dg.SensorResult(skip_reason=dg.SkipReason(words))
         asked = dg.RunRequest(run_key=None, tags={ASKED_BY_TAG: "stale cells"})
         return dg.SensorResult(run_requests=[asked], cursor=wanted)

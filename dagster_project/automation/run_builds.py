@@ -35,16 +35,16 @@ def build_run_sensor(study: Study, jobs: "Sequence[UnresolvedAssetJobDefinition]
         name="run_builds",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Runs the build that was asked for: one run per stale cell, inputs first, past no failed check.",
+        description="Runs the build that was requested: one run per stale cell, inputs first, past no failed check.",
     )
     def run_builds(context: dg.SensorEvaluationContext, home: LwfHome) -> dg.SensorResult:
         at = _opened(context.instance, study, BuildCursor.from_cursor(context.cursor))
         if at.build is None:
-            return dg.SensorResult(skip_reason=dg.SkipReason("no build was asked for"))
+            return dg.SensorResult(skip_reason=dg.SkipReason("no build was requested"))
         plan = plan_or_skip(study, home.place())
         if isinstance(plan, dg.SkipReason):
             # The build stays open: a file that is being replaced is there at the next tick, and one that was lost is
-            # told of at every tick until somebody brings it back.
+            # reported at every tick until it is back.
             return dg.SensorResult(skip_reason=plan, cursor=at.to_cursor())
         decision = decide(study, plan, _cell_runs(context.instance, at.build))
         if decision.is_over:
@@ -96,4 +96,4 @@ def _run_of(study: Study, step: Step, build: str) -> dg.RunRequest:
 
 def _outcome(decision: NextRuns) -> str:
     told = [f"{name} failed" for name in decision.failed] + [f"{name} is blocked" for name in decision.blocked]
-    return f"the build is over: {', '.join(told) or 'everything is fresh'}"
+    return f"the build has finished: {', '.join(told) or 'everything is up to date'}"

@@ -54,7 +54,7 @@ def _build_check(study: Study, asset: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset,
         name=CHECK,
-        description="Study, code, data and what it is made from are those that it was made with.",
+        description="Whether study, code, data and inputs are still those that it was made with.",
         blocking=False,
     )
     def up_to_date(home: LwfHome) -> dg.AssetCheckResult:
@@ -82,7 +82,7 @@ def _evaluation(plan: Plan, asset: str) -> dg.AssetCheckEvaluation:
 
 def _words(steps: list[Step], stale: list[Step]) -> str:
     if not stale:
-        return f"all {len(steps)} cells are fresh"
+        return f"all {len(steps)} cells are up to date"
     told = [f"{step.cell.partition}: {', '.join(step.reasons)}" for step in stale[:SHOWN]]
     more = [f"and {len(stale) - SHOWN} more"] if len(stale) > SHOWN else []
     return f"{len(stale)} of {len(steps)} cells are stale: " + "; ".join([*told, *more])

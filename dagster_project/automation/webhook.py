@@ -1,4 +1,4 @@
-"""The one hook for notifications: a failed run is told to a web address."""
+"""The one hook for notifications: a failed run is posted to a web address."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 
@@ -31,7 +31,7 @@ def failure_sensors(study: Study) -> list[dg.SensorDefinition]:
         minimum_interval_seconds=INTERVAL,
     )
     def tell_of_failures(context: dg.RunFailureSensorContext) -> None:
-        # Read again: a new address must not need a new code location, and none may be told to nobody.
+        # Read again: a new address must not need a new code location, and a missing one must be an error.
         post(os.environ[WEBHOOK_VARIABLE], message(study, context))
 
     return [tell_of_failures]

@@ -37,7 +37,8 @@ def next_batch(study: Study, plan: Plan) -> RunBatch | None:
 
 
 def _batch_from(study: Study, first: Cell, stale: list[Cell], done: set[Cell]) -> tuple[Cell, ...]:
-    """Every stale cell of `first`'s partition that needs nothing but fresh cells and earlier ones of this run."""
+    """Every stale cell of `first`'s partition that needs nothing but cells that are up to date, and earlier ones of
+    this run."""
     together: list[Cell] = []
     for cell in stale:
         same_run = cell.spec.dimensions == first.spec.dimensions and cell.partition == first.partition

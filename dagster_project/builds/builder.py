@@ -30,15 +30,15 @@ def build(
     force: Collection[Cell] = (),
     tell: Callable[[RunBatch], None] = lambda batch: None,
 ) -> list[Cell]:
-    """Make the study, or `only` some cells with all that they are made from, fresh.
+    """Make the study, or `only` some cells with all that they are made from, up to date.
 
-    The plan is made anew after every run: an input that turns out the same as before ends the work early.
+    The plan is recomputed after every run: an input that turns out the same as before ends the work early.
 
     Args:
         study: what is wanted.
         home: where it is built.
         only: cells that are asked for; None for all.
-        force: cells to make anew even if they are fresh.
+        force: cells to rebuild even if they are up to date.
         tell: called before every Dagster run.
 
     Returns:
@@ -71,7 +71,7 @@ def build(
 def _run(
     study: Study, definitions: dg.Definitions, instance: dg.DagsterInstance, batch: RunBatch, forced: set[Cell]
 ) -> list[str]:
-    """Run the cells of a batch; gives the reasons why a model was not promoted, which ends no build: nothing is made
+    """Run the cells of a batch; returns the reasons why a model was not promoted, which ends no build: nothing is made
     from what the registry calls champion."""
     anew = ",".join(cell.asset for cell in batch.cells if cell in forced)
     job = definitions.resolve_job_def(batch.job).get_subset(
@@ -113,6 +113,6 @@ def _refuse_blocked(blocked: tuple[Step, ...]) -> None:
     if causes:
         told = "; ".join(f"{step.cell}: {', '.join(step.reasons)}" for step in causes)
         raise LwfError(
-            f"{told}. {len(blocked)} cells wait for it. Change what it is made from, or make it anew with "
+            f"{told}. {len(blocked)} cells wait for it. Change what it is made from,or rebuild it with "
             f"`lwf build --force {causes[0].cell.asset}`"
         )

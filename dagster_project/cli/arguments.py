@@ -24,9 +24,10 @@ StudyOption = Annotated[
     ),
 ]
 CellOption = Annotated[
-    str | None, typer.Option("--cell", metavar="FORGETTING|LEARNING", help="One cell only, with all it is made from.")
+    str | None,
+    typer.Option("--cell", metavar="FORGETTING|LEARNING", help="One cell only, with everything it is made from."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 
 
 def partition_of_cell(study: Study, key: str) -> Partition:

@@ -35,11 +35,11 @@ def build(
     study: StudyOption = DEFAULT_STUDY,
     cell: CellOption = None,
     force: Annotated[
-        list[str] | None, typer.Option("--force", metavar="ASSET", help="Make this asset anew, even if it is fresh.")
+        list[str] | None, typer.Option("--force", metavar="ASSET", help="Rebuild this asset even if it is up to date.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make everything fresh that is stale; what the store has already is taken from it."""
+    """Build everything that is stale; reuse what the store already has."""
     from lwf_assets.planning.forecast import foresee
     from lwf_assets.planning.plan import make_plan
 
@@ -59,7 +59,7 @@ def build(
         print(json.dumps({"study": settings.name, "ran": built, "seconds": round(seconds, 2)}, indent=2))
         return
     if not ran:
-        err.print(f"Nothing to do: all {len(made.steps)} artifacts of {cell or settings.name} are fresh.")
+        err.print(f"Nothing to do: all {len(made.steps)} artifacts of {cell or settings.name} are up to date.")
     else:
         err.print(f"Built {len(ran)} artifacts in {seconds:.0f} s.")
     print_reports(out, settings, home, reports_asked_for(settings, cell))
@@ -88,6 +88,6 @@ def _forced(study: Study, assets: list[str], only: list[Cell] | None) -> list[Ce
 
     unknown = [name for name in assets if name not in ASSET]
     if unknown:
-        raise LwfError(f"--force: there is no asset {unknown[0]!r}; the assets are {', '.join(ASSET)}")
+        raise LwfError(f"--force: unknown asset {unknown[0]!r}; choose from {', '.join(ASSET)}")
     among = cells(study) if only is None else with_ancestors(study, only)
     return [c for c in among if c.asset in assets]

@@ -1,4 +1,4 @@
-"""The commands that ask where things come from and where they went: `lwf audit`, `trace`, `diff`, `keep`, `gc`."""
+"""The lineage commands: `lwf audit`, `trace`, `diff`, `keep`, `gc`."""
 
 from __future__ import annotations
 
@@ -8,41 +8,38 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from dagster_project.cli.arguments import JsonOption, err, out
 from lwf_assets.errors import LwfError
 from lwf_assets.store.home import Home
-
-out = Console()
-err = Console(stderr=True)
 
 ARTIFACT = (
     "A path in the store, a cell (FORGETTING|LEARNING, or ASSET[PARTITION]), a version, an MLflow run, or a registered "
     "model (NAME/3, NAME@champion)."
 )
 Artifact = Annotated[str, typer.Argument(metavar="CHECKPOINT", help=ARTIFACT)]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")]
 
 
 def audit(
     checkpoint: Artifact,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Hash every file up the chain again; repeat what costs only seconds.")
+        bool,
+        typer.Option("--verify", help="Hash every file up the chain again, and recompute what takes only seconds."),
     ] = False,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Train it again from what it was made from, and compare the weights.")
+        bool, typer.Option("--replay", help="Train it again from the same inputs and compare the weights.")
     ] = False,
     seal: Annotated[str | None, typer.Option(metavar="SHA256", help="The seal that its manifest must have.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one page, too.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as one HTML page.")] = None,
     openlineage: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it as OpenLineage events, too: one JSON object a line.")
+        Path | None, typer.Option(metavar="FILE", help="Also write it as OpenLineage events, one JSON object per line.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What a checkpoint was made from, what it forgot, and whether all of it is still as it was. Exit code 1 if not."""
+    """Show what a checkpoint was made from, what it forgot, and whether all of it is unchanged. Exit code 1 if not."""
     from dagster_project.cli.lineage_view import print_audit
     from dagster_project.cli.progress_bars import PhaseBars, phase_bars, quiet_libraries
     from dagster_project.tracking.find_artifact import find_artifact
@@ -82,10 +79,10 @@ def audit(
 
 def trace(
     sample: Annotated[str | None, typer.Option(metavar="ID", help="Id of a row, sample or prompt.")] = None,
-    text: Annotated[str | None, typer.Option(help="Words of its prompt or text.")] = None,
+    text: Annotated[str | None, typer.Option(help="Part of its prompt or text.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Which checkpoints learned from a row, or forgot it."""
+    """Find the checkpoints that learned from a row or forgot it."""
     from dagster_project.cli.lineage_view import print_trace
     from lwf_assets.lineage.trace import trace as find_checkpoints
 
@@ -102,10 +99,10 @@ def trace(
 
 def diff(
     first: Annotated[str, typer.Argument(metavar="A", help=ARTIFACT)],
-    second: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The other one, in any of these forms.")],
     as_json: JsonOption = False,
 ) -> None:
-    """What differs between what two checkpoints were made from, first cause first."""
+    """Compare what two checkpoints were made from; first causes come first."""
     from dagster_project.cli.lineage_view import print_differences
     from dagster_project.tracking.find_artifact import find_artifact
     from lwf_assets.lineage.chain import read_chain
@@ -120,15 +117,15 @@ def diff(
     elif found:
         print_differences(out, found)
     else:
-        err.print(f"{before.end.name} and {after.end.name} were made from the same.")
+        err.print(f"{before.end.name} and {after.end.name} were made from the same inputs.")
 
 
 def keep(
     artifact: Artifact,
-    why: Annotated[str, typer.Option(help="Noted beside it.")] = "",
-    undo: Annotated[bool, typer.Option("--release", help="Keep it no longer.")] = False,
+    why: Annotated[str, typer.Option(help="A note on why it is kept.")] = "",
+    undo: Annotated[bool, typer.Option("--release", help="Stop keeping it.")] = False,
 ) -> None:
-    """Have `lwf gc` pass over an artifact, such as a report that was published, and all that it was made from."""
+    """Protect an artifact, such as a published report, and all that it was made from against `lwf gc`."""
     from dagster_project.tracking.find_artifact import find_artifact
     from lwf_assets.lineage import garbage
 
@@ -144,11 +141,11 @@ def keep(
 def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
     without_mlflow: Annotated[
-        bool, typer.Option("--without-mlflow", help="Go on if MLflow is not there to say which models are registered.")
+        bool, typer.Option("--without-mlflow", help="Go on if MLflow cannot be reached to list the registered models.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the versions that nothing needs: neither current, nor kept, nor behind a registered model. --yes removes
+    """List the versions that nothing needs: not current, not kept, and not behind a registered model. --yes removes
     them."""
     from dagster_project.tracking.registry import registered_recipes
     from lwf_assets.lineage.garbage import remove, unneeded_versions

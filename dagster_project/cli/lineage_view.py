@@ -62,7 +62,7 @@ def print_differences(console: Console, found: Sequence[Difference]) -> None:
             console.print(Text(f"  {cause}", style="yellow"), soft_wrap=True)
         if difference.is_first_cause and not difference.causes:
             files = _listed(difference.files)
-            console.print(Text(f"  made twice from the same, with other bytes in {files}", style="yellow"))
+            console.print(Text(f"  made twice from the same inputs, with different bytes in {files}", style="yellow"))
         for row in difference.rows[:ROWS]:
             console.print(_row_change(row), soft_wrap=True)
         _more(console, len(difference.rows))
@@ -124,16 +124,16 @@ def _outcome(told: Audit) -> list[Text]:
     lines = [Text(str(fault), style="bold red") for fault in told.faults]
     for result in told.replayed:
         if result.is_same:
-            lines.append(Text(f"{result.artifact} {result.version}: made again, the same bytes", style="green"))
+            lines.append(Text(f"{result.artifact} {result.version}: recomputed, the same bytes", style="green"))
         else:
             most = result.largest_difference
             weights = "" if most is None else f"; weights differ by {most:.3g} at most"
-            words = f"{result.artifact} {result.version}: made again, and {_listed(result.differing)} differ{weights}"
+            words = f"{result.artifact} {result.version}: recomputed, and {_listed(result.differing)} differ{weights}"
             lines.append(Text(words, style="bold red"))
     for record in told.outside:
         place = f"{record.artifact} {record.version}: {record.system} run {record.run}"
         if record.missing:
-            lines.append(Text(f"{place} is no longer there", style="yellow"))
+            lines.append(Text(f"{place} no longer exists", style="yellow"))
         elif record.differences:
             lines.append(Text(f"{place}: {'; '.join(record.differences)}", style="bold red"))
     agreeing = {system: sum(r.system == system and r.agrees for r in told.outside) for system in ("Dagster", "MLflow")}

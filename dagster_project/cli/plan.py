@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def plan(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
-    """What is stale, why, and what it will cost in time and memory."""
+    """Show what is stale, why, and what it will cost in time and memory."""
     from lwf_assets.planning.forecast import foresee
     from lwf_assets.planning.plan import make_plan
 
@@ -35,22 +35,24 @@ def plan(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: J
 
 
 def totals_of(foresight: Foresight) -> Text:
-    """What all steps will cost together."""
+    """What all steps will cost together; times only where something of the kind was built before."""
     from lwf_assets.cost.free_memory import gigabytes
 
-    told = Text.assemble(f"{len(foresight.steps)} to make: ", (_duration(foresight.seconds), "bold"))
-    if foresight.untimed:
-        told.append(f" ({foresight.untimed} of them never timed here)")
+    total = Text(f"{len(foresight.steps)} to build")
+    if foresight.seconds is not None:
+        total.append(": ").append(_duration(foresight.seconds), style="bold")
+        if foresight.untimed:
+            total.append(f" without {foresight.untimed} of a kind that was never built here")
     if foresight.memory is not None:
-        told.append(f", at most {gigabytes(foresight.memory)} of memory")
-    return told
+        total.append(f", at most {gigabytes(foresight.memory)} of memory")
+    return total
 
 
 def _plan_tree(study: Study, made: Plan, foresight: Foresight) -> Tree | Text:
     if not made.stale and not made.blocked:
-        return Text(f"Nothing to do: all {len(made.steps)} artifacts of {study.name} are fresh.")
+        return Text(f"Nothing to do: all {len(made.steps)} artifacts of {study.name} are up to date.")
     blocked = f", {len(made.blocked)} blocked" if made.blocked else ""
-    tree = Tree(f"[bold]{study.name}[/]: {len(made.stale)} of {len(made.steps)} artifacts to do{blocked}")
+    tree = Tree(f"[bold]{study.name}[/]: {len(made.stale)} of {len(made.steps)} artifacts to build{blocked}")
     branches: dict[str, Tree] = {}
     for step in made.steps:
         if step.is_stale or step in made.blocked:
@@ -68,21 +70,19 @@ def _foreseen(step: Foreseen) -> Text:
     """What one step will cost."""
     from lwf_assets.cost.free_memory import gigabytes
 
-    told = Text(f"  {_duration(step.seconds)}", style="green")
-    if step.memory is not None:
-        told.append(f", {gigabytes(step.memory)}")
-    if step.guessed:
-        told.append(" (lengths guessed)", style="dim")
+    figures = [] if step.seconds is None else [_duration(step.seconds)]
+    figures += [] if step.memory is None else [gigabytes(step.memory)]
+    cost = Text(f"  {', '.join(figures)}" if figures else "", style="green")
+    if step.guessed and figures:
+        cost.append(" (lengths estimated)", style="dim")
     if step.cannot_fit:
         assert step.free is not None
-        told.append(f"  would not fit: needs {gigabytes(step.surely)}, {gigabytes(step.free)} here", style="bold red")
-    return told
+        cost.append(f"  would not fit: needs {gigabytes(step.surely)}, {gigabytes(step.free)} free", style="bold red")
+    return cost
 
 
-def _duration(seconds: float | None) -> str:
-    """An estimate in two digits; `?` where there is none."""
-    if seconds is None:
-        return "?"
+def _duration(seconds: float) -> str:
+    """An estimate in two digits."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"~{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"

@@ -37,7 +37,7 @@ def report(
         Path | None, typer.Option(metavar="FILE", help="Jinja template of the Markdown file; see docs/results.md.")
     ] = None,
 ) -> None:
-    """The verdict, every model beside the reference, and where the page is."""
+    """Show the verdict, every model compared with the reference, and where the HTML page is."""
     settings, home = load_study(study), Home.from_environment()
     wanted = reports_asked_for(settings, cell)
     if template is not None and markdown is None:
@@ -51,11 +51,11 @@ def report(
 
 
 def promote(
-    cell: Annotated[str, typer.Argument(metavar="FORGETTING|LEARNING", help="The cell whose model is meant.")],
+    cell: Annotated[str, typer.Argument(metavar="FORGETTING|LEARNING", help="The cell of the model.")],
     study: StudyOption = DEFAULT_STUDY,
-    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the previous champion.")] = False,
 ) -> None:
-    """Make a cell's newest model the champion, if the study's `promotion` section allows it. Exit code 1 if not."""
+    """Make a cell's newest model the champion if the study's `promotion` section allows it. Exit code 1 if not."""
     from dagster_project.tracking.address import tracking_uri
     from dagster_project.tracking.champions import promote_challenger, roll_back
 

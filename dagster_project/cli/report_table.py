@@ -1,4 +1,4 @@
-"""What `lwf report` shows: the verdict, every model beside the reference, and where the page is."""
+"""What `lwf report` prints: the verdict, every model compared with the reference, and where the page is."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _table_of_models(figures: dict[str, Any]) -> Table:
     table.add_column("model", no_wrap=True)
     for name, title in columns.items():
         table.add_column(title.lower() if name == primary else title, justify="right", no_wrap=True)
-    table.add_column("- reference, 95 %", justify="right", no_wrap=True)
+    table.add_column("vs. reference (95 % CI)", justify="right", no_wrap=True)
     table.add_column("verdict")
     for entry in figures["models"]:
         effect = effects.get(entry["model"])

@@ -19,7 +19,7 @@ def sql(
     study: StudyOption = DEFAULT_STUDY,
     as_json: JsonOption = False,
 ) -> None:
-    """DuckDB over what is current in the store: one view per table of each asset."""
+    """Query the current artifacts with DuckDB: one view per table of each asset."""
     from dagster_project.cli.views import query_store
 
     names, rows = query_store(load_study(study), Home.from_environment().store, query)

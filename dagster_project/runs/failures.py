@@ -1,4 +1,4 @@
-"""What a failed step means: whether trying again can help, and how that is told."""
+"""What a failed step means: whether trying again can help, and how Dagster learns of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Kind(StrEnum):
     """Why a step failed."""
 
     BAD_INPUT = "bad_input"
-    """The user can mend it, and trying again cannot."""
+    """The user can fix it, and trying again cannot."""
     PASSING = "passing"
     """The network, a busy database, a full disk or device: tried again, and failed as often as it may."""
     UNEXPECTED = "unexpected"
@@ -80,7 +80,7 @@ def _http_status(error: BaseException) -> int | None:
 
 @contextmanager
 def told_to_dagster(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
-    """Turns errors into what Dagster understands: what the user can mend into a failure that shows the message alone
+    """Turns errors into what Dagster understands: what the user can fix into a failure that shows the message alone
     and is never retried, what passes into a retry after a longer wait each time. A failed run is tagged with why."""
     try:
         yield

@@ -63,14 +63,14 @@ def open_instance(home: Home) -> dg.DagsterInstance:
         kept, asked = ("SQLite", "is set") if wants_postgres else ("PostgreSQL", "is not set")
         raise LwfError(
             f"{settings}: keeps Dagster's runs in {kept}, and {POSTGRES_VARIABLE} {asked}; change one of the two. "
-            "Without the file a new instance is made, and the store stays as it is"
+            "If the file is deleted, a new instance is created; the store is not affected"
         )
     os.environ["DAGSTER_HOME"] = str(settings.parent)
     return dg.DagsterInstance.get()
 
 
 def existing_instance(home: Home) -> dg.DagsterInstance | None:
-    """The instance in the home; None where none was ever made, or its databases are gone."""
+    """The instance in the home; None where none was ever made, or its databases no longer exist."""
     settings = _settings_file(home)
     if not settings.is_file():
         return None

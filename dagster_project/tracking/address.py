@@ -12,7 +12,7 @@ from lwf_assets.store.home import Home
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PORT = 5000
-"""Where `lwf ui` serves MLflow, unless it is told otherwise."""
+"""Where `lwf ui` serves MLflow by default."""
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432}
 

@@ -63,7 +63,7 @@ def promote_challenger(study: Study, home: Home, uri: str, partition: Partition)
 
 
 def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple[str, str]:
-    """Make the version before the champion the champion again; gives the versions that it was and is.
+    """Make the version before the champion the champion again; returns the versions that it was and is.
 
     Raises:
         LwfError: there is no champion, or none before it.
@@ -71,7 +71,7 @@ def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple
     client, name = open_client(uri), registered_name(study, _checkpoint(partition))
     champion = _version(client, name, CHAMPION)
     if champion is None:
-        raise LwfError(f"{name}: the registry at {uri} has no champion that could be rolled back")
+        raise LwfError(f"{name}: the registry at {uri} has no champion to roll back")
     before = champion.tags.get(BEFORE_TAG)
     if not before:
         raise LwfError(f"{name}: version {champion.version} is the first champion; there is none before it")
@@ -89,7 +89,7 @@ def _refuse_unchecked(study: Study, home: Home, checkpoint: Cell) -> None:
     waiting, failed = standing(home.store, checkpoint, built.version, beside)
     if failed or waiting:
         reasons = [*failed, *(f"{name} was not run" for name in waiting)]
-        raise LwfError(f"{checkpoint}: cannot be promoted, for its checks do not hold: {'; '.join(reasons)}")
+        raise LwfError(f"{checkpoint}: cannot be promoted, because its checks did not pass: {'; '.join(reasons)}")
 
 
 def _challenger(client: MlflowClient, uri: str, study: Study, home: Home, partition: Partition) -> ModelVersion:
@@ -128,8 +128,8 @@ def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVe
     manifest = artifact_of(home.store, version.tags)
     if manifest is None or not home.store.artifact_folder(manifest).is_dir():
         raise LwfError(
-            f"{version.name} version {version.version}: its checkpoint is gone from {home.store.root}, so it cannot be "
-            "compared"
+            f"{version.name} version {version.version}: its checkpoint no longer exists in {home.store.root}, so it "
+            "cannot be compared"
         )
     model = Partition(learning_task=partition.learning_task, model=f"{LWF}.{partition.forgetting_task}")
     evaluated = Cell("evaluation", model)
@@ -137,7 +137,7 @@ def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVe
     if checkpoint.version == home.store.built("lwf_checkpoint", partition).version:
         evaluation = home.store.built("evaluation", model)
         if checkpoint.version not in {entry.version for entry in evaluation.manifest.inputs}:
-            raise LwfError(f"{evaluated}: is not of the current {_checkpoint(partition)}; `lwf build` makes it anew")
+            raise LwfError(f"{evaluated}: does not evaluate the current {_checkpoint(partition)}; run `lwf build`")
         return evaluation.path
     made = materialize(
         study, home.store, evaluated, file_hash=home.file_hashes, instead={_checkpoint(partition): checkpoint}

@@ -21,7 +21,7 @@ def find_artifact(home: Home, name: str) -> Manifest:
     registered model by version (`NAME/3`) or alias (`NAME@champion`), with or without `models:/`.
 
     Raises:
-        LwfError: there is no such artifact, or MLflow, which alone knows the name, is not there.
+        LwfError: no such artifact, or MLflow, which alone knows the name, is not there.
     """
     if _RUN.fullmatch(name):
         return _of_run(home, name)
@@ -38,7 +38,7 @@ def _of_run(home: Home, run: str) -> Manifest:
         return made[0]
     tags = _tags_of_run(home, run)
     if RECIPE_TAG not in tags:
-        raise LwfError(f"{run}: is the MLflow run of no artifact; give one of the runs nested in it")
+        raise LwfError(f"{run}: this MLflow run did not produce an artifact; give one of its nested runs")
     return _of_tags(home, tags, f"the MLflow run {run}")
 
 
@@ -61,7 +61,9 @@ def _of_model(home: Home, model: re.Match[str]) -> Manifest:
 
     uri = tracking_uri(home)
     if not is_there(uri):
-        raise LwfError(f"{model[0]}: only MLflow knows registered models, and {uri} is not there; give the version")
+        raise LwfError(
+            f"{model[0]}: only MLflow knows registered models, and {uri} cannot be reached; give the version"
+        )
     client = open_client(uri)
     try:
         if model["version"] is not None:

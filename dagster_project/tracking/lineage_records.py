@@ -19,8 +19,8 @@ DATA_VERSION = "dagster/data_version"
 
 
 def outside_records(home: Home, chain: Chain) -> list[OutsideRecord]:
-    """One record of each system that is there for each artifact that names a run. A system whose database is gone,
-    or whose server does not answer, says nothing."""
+    """One record of each system that is there for each artifact that names a run. A system whose database no longer
+    exists, or whose server does not answer, says nothing."""
     return [*_of_dagster(home, chain), *_of_mlflow(home, chain)]
 
 

@@ -68,7 +68,9 @@ def registered_recipes(home: Home, *, without_mlflow: bool) -> set[str]:
     if not is_there(uri):
         if without_mlflow or not home.store.root.exists():
             return set()
-        raise LwfError(f"{uri}: MLflow is not there to say which models are registered; --without-mlflow goes on")
+        raise LwfError(
+            f"{uri}: MLflow cannot be reached, so the registered models are unknown; add --without-mlflow to go on"
+        )
     from mlflow.exceptions import MlflowException
 
     from dagster_project.tracking.client import open_client
@@ -83,7 +85,7 @@ def registered_recipes(home: Home, *, without_mlflow: bool) -> set[str]:
     except MlflowException as error:
         if without_mlflow:
             return set()
-        raise LwfError(f"{uri}: cannot say which models are registered ({error}); --without-mlflow goes on") from None
+        raise LwfError(f"{uri}: cannot list the registered models ({error}); add --without-mlflow to go on") from None
     return recipes
 
 

@@ -34,7 +34,7 @@ def serve(
     reached = LOOPBACK if host in EVERYWHERE else host
     for name, port in (("dagster", dagster_port), ("mlflow", mlflow_port)):
         if _answers(reached, port):
-            raise LwfError(f"--{name}-port: {port} is taken on {reached}; give another")
+            raise LwfError(f"--{name}-port: {port} is in use on {reached}; choose another")
     open_instance(home)
     backend = tracking_uri(home)
     own_mlflow = not backend.startswith("http")
@@ -90,9 +90,7 @@ def _wait_until_up(servers: dict[str, subprocess.Popen[bytes]], home: Home, host
     while not all(_answers(host, ports[name]) for name in servers):
         _raise_if_ended(servers, home)
         if time.monotonic() > deadline:
-            raise LwfError(
-                f"the servers did not come up within two minutes; see {home.root}/dagster.log and mlflow.log"
-            )
+            raise LwfError(f"the servers did not start within two minutes; see {home.root}/dagster.log and mlflow.log")
         time.sleep(0.2)
 
 

@@ -33,7 +33,7 @@ def materialize(work: Work) -> dict[str, Any]:
     rows = [row for row in corpus if row["response"].strip() and row["source_task"] != work.learning_task]
     if not rows:
         raise LwfError(
-            f"self_generated_corpus[{work.forgetting_task}] holds no response to score for {work.learning_task}"
+            f"self_generated_corpus[{work.forgetting_task}] has no response to score for {work.learning_task}"
         )
     model = load_model(work.input("base_model"))
     delta = parameter_difference(model, load_model(optimum_folder(work.input("reference_checkpoint"))))

@@ -111,8 +111,8 @@ _BUILT_IN = {
 
 
 def _items_schema(rows: Rows) -> pa.Schema:
-    """The seed is null for the base model alone and an answer may be unreadable throughout: types are told, not
-    read off."""
+    """The seed is null for the base model alone and an answer may be unreadable throughout: types are given, not
+    inferred."""
     texts = {"id", "prompt", "answer", "response", "extracted"}
     types = {name: pa.string() if name in texts else pa.float64() for name in rows[0]}
     return pa.schema({**types, "seed": pa.int64()})

@@ -84,7 +84,7 @@ def _probe(
         batch_size=settings.relearning_batch_size,
         seed=seed,
         token_budget=budget,
-    )  # last, for it changes the model
+    )  # last, because it changes the model
     for step, nll in enumerate(curve):
         yield {"probe": "relearning", "step": step, "nll": nll, "memorised": None}
 

@@ -72,7 +72,7 @@ def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) 
 
 
 def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
-    """Not mostly empty, not mostly one and the same text; the share that was cut at the length limit is told."""
+    """Not mostly empty, not mostly one and the same text; the share that was cut at the length limit is reported."""
 
     rows = read_rows(folder / CORPUS)
     if not rows:
@@ -87,7 +87,7 @@ def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> CheckR
     for kind in ("share_empty", "share_same"):
         if shares[kind] > DEGENERATE_SHARE:
             told = f"{shares[kind]:.0%} of the {len(rows)} responses are {words[kind]}"
-            return CheckResult(False, f"{told}; change prompts or generation", shares)
+            return CheckResult(False, f"{told}; change the prompts or the generation settings", shares)
     told = ", ".join(f"{share:.0%} {words[kind]}" for kind, share in shares.items())
     return CheckResult(True, f"{len(rows)} responses: {told}", shares)
 
@@ -123,9 +123,9 @@ def confidence_is_finite_with_spread(folder: Path, beside: Mapping[str, Path]) -
         )
     # The constant term is common to all and may dwarf the rest, so the spread is looked for in the terms that differ.
     if len(rows) > 1 and len({(row["linear"], row["quadratic"]) for row in rows}) == 1:
-        return CheckResult(False, f"FC is {values[0]} for all {len(rows)} samples: it tells none of them apart")
+        return CheckResult(False, f"FC is {values[0]} for all {len(rows)} samples: they cannot be told apart")
     return CheckResult(
-        True, f"FC of {len(rows)} samples is finite and tells them apart", {"spread": max(values) - min(values)}
+        True, f"FC of {len(rows)} samples is finite and not all the same", {"spread": max(values) - min(values)}
     )
 
 
@@ -160,9 +160,11 @@ def learning_loss_fell(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
             before, after = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
         drops[f"seed_{entry['seed']}"] = before - after
         if not after < before:
-            reason = f"seed {entry['seed']}: the learning loss went from {before:.4g} to {after:.4g}; it did not fall"
+            reason = (
+                f"seed {entry['seed']}: the learning loss went from {before:.4g} to {after:.4g}; it did not decrease"
+            )
             return CheckResult(False, reason, drops)
-    return CheckResult(True, f"the learning loss fell by {min(drops.values()):.3g} nats or more", drops)
+    return CheckResult(True, f"the learning loss decreased by {min(drops.values()):.3g} nats or more", drops)
 
 
 def _normalized(prompt: str) -> str:

@@ -54,7 +54,7 @@ def materialize(
         store: where inputs are read and the artifact is written.
         cell: one partition of one asset; its inputs must be current already.
         force: do the work even if the store has the artifact.
-        progress: told how far the work is.
+        progress: notified of how far the work is.
         provenance: kept in the manifest beside seeds, library versions, git commit and wall time.
         file_hash: gives a source file's sha256; pass one that remembers to save time.
         instead: artifacts that stand in for what is current of some inputs. What is made then does not become current.

@@ -139,7 +139,7 @@ def unreached(models: Sequence[ModelFigures], effects: Sequence[ArmEffect]) -> l
     if not missing:
         return []
     levels = ", ".join(name.rpartition("_")[2] for name in missing)
-    return [f"Not every seed came down to NLL {levels}, so there is no difference in the steps to it."]
+    return [f"Not every seed came down to NLL {levels}, so no difference in steps to it can be given."]
 
 
 def _with_memorised(outcome: ProbeOutcome, models: Sequence[ModelFigures]) -> ProbeOutcome:

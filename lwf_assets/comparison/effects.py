@@ -106,7 +106,7 @@ def differences(arm: pd.DataFrame, reference: pd.DataFrame, *, what: str = "") -
     unpaired = sorted(set(map(str, arm.columns)) ^ set(map(str, reference.columns)))
     if unpaired:
         raise LwfError(
-            f"evaluation: {what} is paired item by item, but {len(unpaired)} items stand on one side alone, such as "
+            f"evaluation: {what} is paired item by item, but {len(unpaired)} items are on one side only, such as "
             f"{unpaired[0]!r}; evaluate both models on the same items"
         )
     seeds = [seed for seed in arm.index if seed in reference.index]

@@ -15,7 +15,7 @@ from lwf_assets.errors import LwfError
 
 BASE, REFERENCE, LWF = "base", "reference", "lwf"
 NO_SEED = -1
-"""Stands for the seed of the base model, which has none, for a table cannot be indexed by null."""
+"""Stands for the seed of the base model, which has none, because a table cannot be indexed by null."""
 
 # What the items table holds beside the measures.
 _DESCRIPTION = {"seed", "id", "prompt", "answer", "response", "extracted"}
@@ -70,7 +70,7 @@ def read_evaluations(folders: Iterable[Path], forgetting_task: str, scored: pd.D
     for kind in (BASE, REFERENCE, LWF):
         if sum(evaluation.kind == kind for evaluation in fitting) != 1:
             found = ", ".join(sorted(evaluation.key for evaluation in fitting)) or "none"
-            raise LwfError(f"eval_report: wants exactly one evaluation of kind {kind!r}; found {found}")
+            raise LwfError(f"eval_report: needs exactly one evaluation of kind {kind!r}; found {found}")
     order = {BASE: 0, REFERENCE: 1, LWF: 2}
     return sorted(fitting, key=lambda evaluation: order.get(evaluation.kind, 3))
 
@@ -84,12 +84,12 @@ def by_seed_and_item(table: pd.DataFrame, item: str, value: str) -> pd.DataFrame
     """Rows as a table of seeds by items.
 
     Raises:
-        LwfError: an item stands twice under one seed.
+        LwfError: an item appears twice for one seed.
     """
     numbers = table.assign(seed=table["seed"].fillna(NO_SEED).astype("int64"))
     if numbers.duplicated(["seed", item]).any():
         twice = numbers.loc[numbers.duplicated(["seed", item]), item].iloc[0]
-        raise LwfError(f"evaluation: {item} {twice!r} stands twice under one seed")
+        raise LwfError(f"evaluation: {item} {twice!r} appears twice for one seed")
     return numbers.pivot(index="seed", columns=item, values=value).astype("float64")
 
 

@@ -109,7 +109,7 @@ def _bounded(new: Evaluation, name: str, bound: float) -> _Condition:
     """The mean is on the good side of the bound: at least it where higher is better, else at most."""
     if name not in new.values:
         known = ", ".join(sorted(new.values))
-        raise LwfError(f"promotion.bounds: {name} was not measured; there is {known}")
+        raise LwfError(f"promotion.bounds: {name} was not measured; measured: {known}")
     value = float(new.values[name].mean(axis="index").mean())
     higher = _higher_is_better(name)
     holds = value >= bound if higher else value <= bound

@@ -1,4 +1,4 @@
-"""The reports of a study as data, made anew from what is in the store; and what they were made with."""
+"""The reports of a study as data, rebuilt from what is in the store; and what they were made with."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ def _report(study: Study, store: Store, cell: Cell) -> CellReport:
     for needed in inputs_of(study, cell):
         artifact = store.current(needed.asset, needed.partition)
         if artifact is None or versions.get((needed.asset, needed.partition.key)) != artifact.version:
-            raise LwfError(f"{cell} was made from another {needed} than the one there is; run `lwf build`")
+            raise LwfError(f"{cell} was made from another version of {needed} than the current one; run `lwf build`")
         inputs[needed] = artifact
     return cell_report(study, cell.partition, inputs)

@@ -48,8 +48,9 @@ LIBRARIES = 500_000_000
 class Cost:
     """What one cell costs.
 
-    `work` is in floating-point operations, or in rows where no model computes; None where nobody can know yet. `peak`
-    is empty where it is not known or not worth telling. `guessed` says that typical lengths stood in for real ones.
+    `work` is in floating-point operations, or in rows where no model computes; None where it cannot be known yet.
+    `peak` is empty where it is not known or not worth telling. `guessed` says that typical lengths stood in for real
+    ones.
     """
 
     work: float | None

@@ -58,7 +58,7 @@ def unlearning(
 
 
 def training_steps(settings: TrainingSettings, train: Amount) -> int | None:
-    """Optimizer steps of one fine-tune; None if nobody knows yet how many rows there are."""
+    """Optimizer steps of one fine-tune; None if it is not known yet how many rows there are."""
     if train.rows is None:
         return settings.max_steps
     return settings.optimizer_steps(train.rows)

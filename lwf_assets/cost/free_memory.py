@@ -45,8 +45,8 @@ def told_refusal(cell: Cell, cost: Cost, free: int) -> str:
     needed = sorted((part for part in cost.peak if part.surely), key=lambda part: -part.surely)
     parts = [f"{gigabytes(p.surely)} for {p.what}" + (f" ({p.setting})" if p.setting else "") for p in needed]
     return (
-        f"{cell} would not fit into memory, so it was not started: it needs at least {gigabytes(cost.surely)} and "
-        f"{gigabytes(free)} are free. That is {', '.join(parts)}. Change what stands in brackets, or take a "
+        f"{cell} would not fit into memory and was not started: it needs at least {gigabytes(cost.surely)} and "
+        f"{gigabytes(free)} are free. That is {', '.join(parts)}. Change the settings in brackets, or use a "
         "smaller model.source or a machine with more memory"
     )
 
@@ -57,7 +57,7 @@ def gigabytes(size: float) -> str:
 
 
 def free_memory(*, on_accelerator: bool, ask_torch: bool = False) -> int | None:
-    """Free bytes where the work will be done; None if that cannot be told.
+    """Free bytes where the work will be done; None if that is unknown.
 
     Args:
         on_accelerator: the work goes to an accelerator if there is one.

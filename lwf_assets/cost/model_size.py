@@ -98,6 +98,6 @@ def _shapes(path: Path) -> list[list[int]]:
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > _HEADER_LIMIT:
-            raise ValueError(f"{path}: no safetensors header")
+            raise ValueError(f"{path}: not a safetensors header")
         header = json.loads(file.read(length))
     return [entry["shape"] for name, entry in header.items() if name != "__metadata__"]

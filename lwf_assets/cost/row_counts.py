@@ -29,7 +29,7 @@ TYPICAL_PROMPT, TYPICAL_TARGET = 64, 16
 
 @dataclass(frozen=True)
 class Amount:
-    """Rows of a prompt and a response; lengths in tokens. `rows` is None where nobody knows before the source is
+    """Rows of a prompt and a response; lengths in tokens. `rows` is None where it is unknown before the source is
     read; `guessed` says that lengths or rows are."""
 
     rows: int | None

@@ -37,7 +37,7 @@ class Pace:
 
     def seconds(self, cell: Cell, cost: Cost, recipe: str | None) -> float | None:
         """Wall time of making `cell`: that of its own recipe if it was made before, else in proportion to the work of
-        the runs that were nearest to it in size. Where nobody can tell the work, as long as the partition last took.
+        the runs that were nearest to it in size. Where the work is unknown, as long as the partition last took.
         None without any of these."""
         own = self._timed(cell.asset)
         same = [m for m in own if recipe is not None and m.recipe == recipe]

@@ -122,7 +122,7 @@ def confidence_terms(
         reduction: a sample's loss is the mean or the sum over its response tokens.
         batch_size: samples in memory at once, at most.
         token_budget: tokens in memory at once, padding included. Neither changes the result.
-        progress: told of every sample.
+        progress: notified of every sample.
 
     Raises:
         ValueError: `fisher` or `delta` does not name exactly the model's parameters, or differs in a shape.

@@ -64,7 +64,7 @@ def fisher_diagonal(
         reduction: a sample's loss is the mean or the sum over its response tokens.
         batch_size: samples in memory at once, at most.
         token_budget: tokens in memory at once, padding included. Neither changes the result.
-        progress: told of every sample.
+        progress: notified of every sample.
 
     Returns:
         One fp32 tensor per parameter, in its shape, on its device; tied parameters once, under their first name.

@@ -47,7 +47,7 @@ def generate(
         batch_size: prompts per batch.
         seed: of the draws.
         shards: folder for the batches' responses.
-        progress: told of every response.
+        progress: notified of every response.
     """
     order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
     responses: list[list[int]] = [[] for _ in prompts]
@@ -87,7 +87,7 @@ def _generate_batch(
     longest = max(len(prompt) for prompt in prompts)
     input_ids = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     attention_mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    # top_k is 50 unless told otherwise, which is not the model's own distribution.
+    # top_k is 50 by default, which is not the model's own distribution.
     sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,

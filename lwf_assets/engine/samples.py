@@ -19,7 +19,7 @@ IGNORED = -100
 """Label of a position without loss, as transformers has it."""
 
 TOKEN_BUDGET = 2048
-"""Tokens in memory at once, unless told otherwise."""
+"""Tokens in memory at once, by default."""
 
 
 @dataclass(frozen=True)

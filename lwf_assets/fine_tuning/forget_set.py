@@ -32,7 +32,7 @@ COPY (
 
 
 def write_selection(terms: Path, target: Path, settings: ConfidenceSettings, *, alpha: float) -> tuple[int, int]:
-    """Write the scored and ranked rows of `terms` to `target`; gives how many there are and how many are chosen."""
+    """Write the scored and ranked rows of `terms` to `target`; returns how many there are and how many are chosen."""
     with duckdb.connect() as database:
         database.execute("SET threads = 1")  # one writer: equal rows give equal bytes
         (total,) = database.execute("SELECT count(*) FROM read_parquet($terms)", {"terms": str(terms)}).fetchall()[0]

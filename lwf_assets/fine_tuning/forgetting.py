@@ -127,7 +127,7 @@ def _retention(work: Work, scored: Rows, settings: UnlearningSettings) -> Retent
     kept = [Sample(row["prompt_ids"], row["response_ids"]) for row in scored if not row["selected"]]
     if not kept:
         raise LwfError(
-            "unlearning.retain: every scored sample is forgotten, so none is left to hold on to; lower "
+            "unlearning.retain: every scored sample is forgotten, so none is left to retain; lower "
             "confidence.selection_ratio"
         )
     return Retention(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def teach(
     work: Work, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prior: PriorSettings
 ) -> dict[str, Any]:
-    """Fine-tune `model` in place on the prior's tasks, validation rows and all; gives figures for people."""
+    """Fine-tune `model` in place on the prior's tasks, validation rows and all; returns figures for people."""
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.samples import encode_sample
     from lwf_assets.engine.training.fine_tune import fine_tune

@@ -92,7 +92,7 @@ def audit(
         verify: hash every file of the chain again, and make what is cheap again from its inputs.
         replay_end: make the artifact itself again, however long that takes, and compare.
         outside: asks other systems what they have of the chain.
-        progress: told of files that are hashed.
+        progress: notified of files that are hashed.
 
     Raises:
         LwfError: what is to be made again cannot be.
@@ -122,8 +122,8 @@ def audit(
 def _replayed(
     store: Store, chain: Chain, faults: Sequence[Fault], *, cheap: bool, end: bool, progress: Progress
 ) -> list[Replayed]:
-    """What is made again. A cheap step is passed over where its inputs are damaged, which is told already, and where
-    this is not the code that made it: its bytes are hashed all the same."""
+    """What is made again. A cheap step is passed over where its inputs are damaged, which is reported already, and
+    where this is not the code that made it: its bytes are hashed all the same."""
     damaged = {(fault.artifact, fault.version) for fault in faults}
     links = [
         link

@@ -70,7 +70,7 @@ def read_chain(store: Store, manifest: Manifest) -> Chain:
     """The chain that ends in the artifact of `manifest`.
 
     An input whose manifest is missing, or is not what it was, is a fault; what lies beside its files stands in for it,
-    so that the rest can still be told.
+    so that the rest can still be reported.
     """
     reader = _Reader(store)
     reader.read(manifest, sealed=store.sealed_path(manifest, manifest.seal).is_file())

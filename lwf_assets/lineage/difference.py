@@ -31,7 +31,7 @@ class Difference:
     """One artifact of the two chains that is not the same, and why.
 
     `causes` are its own: settings, code version; `follows` names the inputs that differ too. An artifact without either
-    was made twice from the same with different bytes. Rows are told where the artifact itself is a cause.
+    was made twice from the same with different bytes. Rows are listed where the artifact itself is a cause.
     """
 
     artifact: str

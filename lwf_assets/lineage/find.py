@@ -26,7 +26,7 @@ def find_manifest(store: Store, name: str) -> Manifest:
             beginning of one.
 
     Raises:
-        LwfError: there is no such artifact, or there are several.
+        LwfError: no such artifact, or there are several.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -39,7 +39,7 @@ def find_manifest(store: Store, name: str) -> Manifest:
     if cell is not None and (store.root / cell["asset"]).is_dir():
         return _current(store, cell["asset"], cell["key"])
     raise LwfError(
-        f"{name!r}: there is no such artifact in {store.root}; give the path of its folder, a cell such as "
+        f"{name!r}: no such artifact in {store.root}; give the path of its folder, a cell such as "
         "'lwf_checkpoint[forgetting|learning]', a version, or the beginning of one"
     )
 
@@ -47,11 +47,11 @@ def find_manifest(store: Store, name: str) -> Manifest:
 def _at(store: Store, path: Path) -> Manifest:
     root = store.root.resolve()
     if root not in path.parents:
-        raise LwfError(f"{path}: lies outside the store {root}; set LWF_HOME to the home that it belongs to")
+        raise LwfError(f"{path}: is outside the store {root}; set LWF_HOME to the home that it belongs to")
     parts = path.relative_to(root).parts
     folder = root.joinpath(*parts[:3])
     if len(parts) < 3 or not (folder / MANIFEST).is_file():
-        raise LwfError(f"{path}: is no artifact; those of {root} lie in <asset>/<partition>/<version>")
+        raise LwfError(f"{path}: is not an artifact; those of {root} are in <asset>/<partition>/<version>")
     return _of_current_recipe(store, Manifest.read(folder / MANIFEST))
 
 
@@ -65,7 +65,7 @@ def _current(store: Store, asset: str, key: str | None) -> Manifest:
     found = store.current_manifest(asset, key)
     if found is None:
         there = ", ".join(sorted({m.name for m in store.manifests(asset) if store.is_current(m)}))
-        raise LwfError(f"{asset}[{key}]: nothing of it is built; there is {there or 'nothing of this asset'}")
+        raise LwfError(f"{asset}[{key}]: is not built; available: {there or 'none of this asset'}")
     return found
 
 
@@ -73,10 +73,12 @@ def _by_hash(store: Store, beginning: str) -> Manifest:
     found = [m for m in store.manifests() if any(h.startswith(beginning) for h in (m.version, m.recipe, m.seal))]
     artifacts = {store.artifact_folder(m) for m in found}
     if not found:
-        raise LwfError(f"{beginning}: no artifact in {store.root} has a version, recipe or seal that begins so")
+        raise LwfError(f"{beginning}: no artifact in {store.root} has a version, recipe or seal with this prefix")
     if len(artifacts) > 1:
         told = ", ".join(sorted(f"{m.name} {m.version}" for m in found)[:5])
-        raise LwfError(f"{beginning}: begins the hashes of {len(artifacts)} artifacts: {told}; give more characters")
+        raise LwfError(
+            f"{beginning}: ambiguous prefix, which matches {len(artifacts)} artifacts: {told}; give more characters"
+        )
     if any(m.version.startswith(beginning) for m in found):
         return _of_current_recipe(store, found[0])
     return found[0]

@@ -58,7 +58,7 @@ def release(store: Store, manifest: Manifest) -> None:
     """
     others = _others(store, manifest)
     if len(others) == len(kept_artifacts(store)):
-        raise LwfError(f"{manifest.name} {manifest.version}: is not among the artifacts that are kept")
+        raise LwfError(f"{manifest.name} {manifest.version}: is not one of the kept artifacts")
     _write_kept(store, others)
 
 
@@ -76,7 +76,7 @@ def unneeded_versions(store: Store, needed: Iterable[str] = ()) -> list[Unneeded
         needed: recipes of more artifacts that are needed with their chains, such as those of registered models.
 
     Raises:
-        LwfError: what is needed cannot be told, because a manifest in a needed chain is damaged.
+        LwfError: what is needed is unknown, because a manifest in a needed chain is damaged.
     """
     wanted, kept = set(needed), {(entry.artifact, entry.version) for entry in kept_artifacts(store)}
     live: set[Path] = set()
@@ -84,7 +84,9 @@ def unneeded_versions(store: Store, needed: Iterable[str] = ()) -> list[Unneeded
         if manifest.recipe in wanted or (manifest.name, manifest.version) in kept or store.is_current(manifest):
             chain = read_chain(store, manifest)
             if chain.faults:
-                raise LwfError(f"{chain.faults[0]}; nothing is removed while it is unknown what {manifest.name} needs")
+                raise LwfError(
+                    f"{chain.faults[0]}; nothing was removed, because it is unknown what {manifest.name} needs"
+                )
             live |= {link.folder for link in chain.links}
     return [
         Unneeded(folder.parent.relative_to(store.root).as_posix(), folder.name, folder, _size(folder))
@@ -104,7 +106,7 @@ def remove(store: Store, unneeded: Iterable[Unneeded]) -> None:
             try:
                 locks.enter_context(FileLock(lock, timeout=0))
             except Timeout:
-                raise LwfError(f"{lock.parent.parent}: something is being built; remove when it is done") from None
+                raise LwfError(f"{lock.parent.parent}: a build is running; try again when it has finished") from None
         for version in unneeded:
             # Out of the way at once: a half removed artifact must not look like one.
             doomed = version.folder.with_name(f".removed-{version.folder.name}")

@@ -89,7 +89,7 @@ def study_of(store: Store, link: Link) -> Study:
         return Study.model_validate(json.loads(path.read_text()))
     except ValidationError as error:
         raise LwfError(
-            f"{link.name} {link.manifest.version}: its study has settings that this code does not know "
+            f"{link.name} {link.manifest.version}: its study has settings that this code does not recognize "
             f"({error.errors()[0]['msg']}: {'.'.join(map(str, error.errors()[0]['loc']))}); check out commit "
             f"{link.manifest.provenance.get('git_commit')} to replay it"
         ) from None

@@ -25,15 +25,15 @@ class Action(StrEnum):
     """What has to happen to a cell."""
 
     MAKE = "make"
-    """The work is to be done (unless an input, once made anew, turns out the same)."""
-    TAKE = "take from store"
+    """The work is to be done (unless an input, once rebuilt, turns out the same)."""
+    TAKE = "reuse from store"
     """The store has it; it only has to become current again."""
     CHECK = "check"
     """It is there, but its blocking checks have not been run."""
     BLOCKED = "blocked"
     """A blocking check failed on it, or on something that it is made from."""
     NOTHING = "nothing"
-    """It is fresh."""
+    """It is up to date."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def make_plan(
         store: what is there.
         file_hash: gives a source file's sha256.
         only: cells that are asked for; None for all.
-        force: cells to make anew even if they are fresh.
+        force: cells to rebuild even if they are up to date.
 
     Raises:
         LwfError: a source file or model that the study names cannot be read.
@@ -142,7 +142,7 @@ class _Planner:
         settings = settings_of(self.study, cell, self.file_hash)
         waiting = [needed for needed in inputs if needed not in self.versions]
         if waiting:
-            reasons = tuple(f"{needed} is made anew" for needed in waiting) if manifest else ("not built",)
+            reasons = tuple(f"{needed} is recomputed" for needed in waiting) if manifest else ("not built",)
             return Step(cell, Action.MAKE, reasons)
         versions = tuple(InputVersion(c.asset, c.partition.key, self.versions[c]) for c in inputs)
         recipe = recipe_of(cell, settings, versions)
@@ -160,7 +160,7 @@ class _Planner:
         others = checked_with(self.study, cell)
         unknown = [other for other in others if other not in self.versions]
         if unknown:
-            waiting, failed = [f"{other} is made anew" for other in unknown], list[str]()
+            waiting, failed = [f"{other} is recomputed" for other in unknown], list[str]()
         else:
             waiting, failed = standing(self.store, cell, version, [self.versions[other] for other in others])
         if failed:
@@ -188,10 +188,10 @@ def _differences(
             case (None, _):
                 reasons.append(f"{name} is new")
             case (_, None):
-                reasons.append(f"{name} is no longer part of it")
+                reasons.append(f"{name} is no longer an input")
             case (old, new) if old != new:
                 reasons.append(f"{name} changed")
-    return tuple(reasons) or ("its manifest is from another store layout",)
+    return tuple(reasons) or ("its manifest has another layout",)
 
 
 def _step_dict(step: Step) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def write_markdown(
     template: Path = DEFAULT_TEMPLATE,
     facts: Mapping[str, Any],
 ) -> list[Path]:
-    """Render `template` to `target` and its plots into the folder of the same name beside it; gives what was written.
+    """Render `template` to `target` and its plots into the folder of the same name beside it; returns what was written.
 
     Args:
         reports: by cell, `forgetting|learning`.
@@ -152,7 +152,7 @@ class _Cell:
                     [alpha**2 * s.quadratic for s in samples],
                     [s.selected for s in samples],
                 )
-        raise LwfError(f"there is no plot {name!r}; there are forest, curves, arms, relearning and terms")
+        raise LwfError(f"unknown plot {name!r}; choose from forest, curves, arms, relearning and terms")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

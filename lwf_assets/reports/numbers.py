@@ -34,13 +34,13 @@ def fixed(value: float | None, places: int, *, signed: bool = False) -> str:
     """`value` with a fixed number of decimals, and a plus where asked for; "n/a" for None and NaN."""
     if value is None or not math.isfinite(value):
         return MISSING
-    # Rounding first, for a small negative number would come out as -0.00.
+    # Rounding first, because a small negative number would come out as -0.00.
     rounded = round(value, places) + 0.0
     return f"{rounded:{'+' if signed and rounded else ''}.{places}f}"
 
 
 def significant(value: float, digits: int) -> str:
-    """`value` with so many significant digits; "n/a" for NaN."""
+    """`value` with this many significant digits; "n/a" for NaN."""
     return f"{value:.{digits}g}" if math.isfinite(value) else MISSING
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ARMS_DRAWN = 12
-"""At most so many arms have a panel of their own."""
+"""At most this many arms have a panel of their own."""
 
 _BAND = (
     "With one seed the faint line is the curve as logged, with several the band reaches from the lowest seed to the "

@@ -223,7 +223,7 @@ class Store:
         return said
 
     def keep_study(self, settings: Mapping[str, Any]) -> str:
-        """Keep the settings of a study; gives the sha256 that they are found by."""
+        """Keep the settings of a study; returns the sha256 that they are found by."""
         text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         digest = hashlib.sha256(text.encode()).hexdigest()
         path = self.study_path(digest)

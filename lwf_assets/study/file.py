@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key_node, yaml.ScalarNode):
                 if (key_node.tag, key_node.value) in seen:
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key {key_node.value!r} stands twice", problem_mark=key_node.start_mark
+                        problem=f"the key {key_node.value!r} appears twice", problem_mark=key_node.start_mark
                     )
                 seen.add((key_node.tag, key_node.value))
         return node
@@ -80,9 +80,9 @@ def _inherited(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
     resolved = path.resolve()
     if resolved in children:
         chain = " -> ".join(p.name for p in (*children, resolved))
-        raise LwfError(f"{path}: `extends` runs in a circle: {chain}")
+        raise LwfError(f"{path}: `extends` is circular: {chain}")
     if children and not path.is_file():
-        raise LwfError(f"{children[-1]}: `extends`: there is no study file {path}")
+        raise LwfError(f"{children[-1]}: `extends`: the study file {path} does not exist")
     values = _read(path)
     _anchor_paths(values, resolved.parent)
     parent = values.pop("extends", None)
@@ -97,7 +97,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise LwfError(f"{path}: there is no such study file") from None
+        raise LwfError(f"{path}: the study file does not exist") from None
     except UnicodeDecodeError as error:
         raise LwfError(f"{path}: not valid UTF-8 at byte {error.start}") from None
     except OSError as error:

@@ -43,7 +43,7 @@ _WORDS = {
 
 
 def explain(error: ValidationError) -> str:
-    """All mistakes in one line, each with its key and, where it can be told, what would be right."""
+    """All mistakes in one line, each with its key and, where it is known, what would be right."""
     told: dict[str, dict[str, str]] = {}  # by key, what is wrong with which value
     for key, message, value in _all_explained(error, Study):
         told.setdefault(key, {})[message] = value
@@ -83,7 +83,7 @@ def _explained(problem: ErrorDetails, root: Any) -> tuple[str, str, str]:
             return f"{key}.kind", f"missing; give one of {', '.join(_kinds(reached))}", ""
         case "union_tag_invalid":
             tag = str(context["tag"])
-            return f"{key}.kind", f"there is no kind {tag!r}{_nearest(tag, _kinds(reached))}", ""
+            return f"{key}.kind", f"unknown kind {tag!r}{_nearest(tag, _kinds(reached))}", ""
         case "string_pattern_mismatch" if location[-1] == "[key]":
             return key, f"the name {_ARM_NAME if context['pattern'] == ARM_NAME else _NAME}", ""
         case "value_error":
@@ -93,7 +93,7 @@ def _explained(problem: ErrorDetails, root: Any) -> tuple[str, str, str]:
         case "literal_error":
             return key, f"must be {context['expected']}", got
     words = _WORDS.get(kind) or problem["msg"].replace("Input should be", "must be")
-    return key, words, ", but nothing stands there" if problem["input"] is None else got
+    return key, words, ", but it is empty" if problem["input"] is None else got
 
 
 def _with_key_of_message(key: str, message: str, known: list[str], got: str) -> tuple[str, str, str]:
@@ -105,7 +105,7 @@ def _with_key_of_message(key: str, message: str, known: list[str], got: str) -> 
 
 
 def _followed(location: tuple[int | str, ...], root: Any) -> tuple[str, Any]:
-    """The dotted key of pydantic's `location`, and the type that stands there (None where it cannot be told)."""
+    """The dotted key of pydantic's `location`, and the type that stands there (None where it is unknown)."""
     key: list[str] = []
     at: Any = root
     for part in location:

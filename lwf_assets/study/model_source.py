@@ -37,10 +37,10 @@ def model_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise LwfError(f"model.source.path: {folder} is not a directory; give one that holds config.json and weights")
     if not (folder / "config.json").is_file():
-        raise LwfError(f"model.source.path: {folder} holds no config.json; give a directory written by save_pretrained")
+        raise LwfError(f"model.source.path: {folder} has no config.json; give a directory written by save_pretrained")
     if not any(path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)):
         raise LwfError(
-            f"model.source.path: {folder} holds no weights; expected {' or '.join(WEIGHT_PATTERNS)} beside config.json"
+            f"model.source.path: {folder} has no weights; expected {' or '.join(WEIGHT_PATTERNS)} beside config.json"
         )
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
@@ -61,5 +61,5 @@ def packaged_gguf(source: PackagedGgufModel) -> Path:
     path = folder / source.file
     if not path.is_file():
         there = ", ".join(sorted(p.name for p in folder.glob("*.gguf"))) or "no GGUF file"
-        raise LwfError(f"model.source.file: {source.package} has no file {source.file}; it holds {there}")
+        raise LwfError(f"model.source.file: {source.package} has no file {source.file}; it contains {there}")
     return path

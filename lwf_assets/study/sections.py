@@ -50,7 +50,7 @@ class HubModel(Settings):
     @field_validator("id")
     @classmethod
     def _is_no_directory(cls, value: str) -> str:
-        # A directory is told apart by its contents, which a hub source would not look at.
+        # A directory is recognized by its contents, which a hub source would not look at.
         if value.startswith(("/", "./", "../", "~")):
             raise ValueError("a directory on this machine is given as {kind: directory, path: ..}")
         return value
@@ -322,7 +322,7 @@ class AutomationSettings(Settings):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"{value!r} is no time zone; give a name such as Europe/Berlin") from None
+            raise ValueError(f"{value!r} is not a time zone; give a name such as Europe/Berlin") from None
         return value
 
 

@@ -75,7 +75,7 @@ class Study(Settings):
         if MIXED in self.learning_tasks or MIXED in self.forgetting_tasks:
             raise ValueError(f"no task may be called {MIXED!r}: write `mixed: true` to forget all tasks together")
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds: each may stand once")
+            raise ValueError("seeds: must be unique")
         if not any(f != learned for f in self.forgetting_names for learned in self.learning_tasks):
             raise ValueError("forgetting_tasks: name a task that is not the learning task itself")
         _check_known("model.prior", [self.model.prior] if self.model.prior else [], self.priors)
@@ -89,7 +89,7 @@ class Study(Settings):
         for name, arm in self.arms.items():
             key = f"arms.{name}"
             if name in (BASE, REFERENCE, LWF):
-                raise ValueError(f"{key}: every study has a model of this name; give the arm another")
+                raise ValueError(f"{key}: every study has a model of this name; choose another name for the arm")
             _check_known(f"{key}.learning_tasks", arm.learning_tasks or (), self.learning_tasks)
             _check_known(f"{key}.forgetting_tasks", arm.only_forgetting_tasks or (), self.forgetting_names)
             _check_known(f"{key}.prior", [arm.taught_prior] if arm.taught_prior else [], self.priors)
@@ -129,7 +129,8 @@ class OverrideError(ValueError):
 def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            raise ValueError(f"{key}: there is no {name!r}; there is {', '.join(known) or 'none'}")
+            choice = f"choose from {', '.join(known)}" if known else "the study defines none"
+            raise ValueError(f"{key}: unknown name {name!r}; {choice}")
 
 
 def _check_overrides(key: str, arm: ArmSettings, study: Study) -> None:

@@ -27,7 +27,7 @@ def read_file(path: Path, *, origin: str) -> Iterator[SourceRow]:
         known = ", ".join(_READERS)
         raise LwfError(f"{path}: files with the suffix {path.suffix!r} cannot be read; give one of {known}")
     if not path.is_file():
-        raise LwfError(f"{path}: there is no such file")
+        raise LwfError(f"{path}: the file does not exist")
     index = -1
     for index, (place, columns) in enumerate(read(path)):
         yield SourceRow(place=place, id=row_id(columns, f"{origin}-{index}", place=place), columns=columns)
@@ -60,7 +60,7 @@ def _read_jsonl(path: Path) -> Iterator[_Located]:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             half = ascii(error.object[error.start])
-            raise LwfError(f"{place}: {half} is half of an escaped character pair and no text by itself") from error
+            raise LwfError(f"{place}: {half} is half of a surrogate pair, which is not valid text") from error
         yield place, row
 
 
@@ -81,11 +81,13 @@ def _read_csv(path: Path) -> Iterator[_Located]:
             header = cells
             doubled = sorted({name for name in header if header.count(name) > 1})
             if doubled:
-                raise LwfError(f"{place}: column {doubled[0]!r} is there twice; the first line must name each once")
+                raise LwfError(
+                    f"{place}: column {doubled[0]!r} appears twice; the names in the first line must be unique"
+                )
         elif len(cells) != len(header):
             raise LwfError(
                 f"{place}: {len(cells)} cells where the first line names {len(header)} columns; a text with a comma "
-                'or a line break must stand in "quotes"'
+                'or a line break must be in "quotes"'
             )
         else:
             yield place, dict(zip(header, cells, strict=True))

@@ -88,6 +88,6 @@ def _source(source: HubSource | FileSource, splits: list[Split], hash_file: Hash
 
 def _file(path: Path, hash_file: HashFile) -> dict[str, str]:
     if not path.is_file():
-        raise LwfError(f"{path}: there is no such file")
+        raise LwfError(f"{path}: the file does not exist")
     # The suffix decides how the content is read.
     return {"sha256": hash_file(path), "suffix": path.suffix.lower()}

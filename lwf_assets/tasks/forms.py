@@ -67,7 +67,7 @@ def _gsm8k(row: Mapping[str, Any]) -> dict[str, Any]:
 def _qasc(row: Mapping[str, Any]) -> dict[str, Any]:
     choices = row["choices"]
     if not isinstance(choices, Mapping) or list(choices.get("label", ())) != list("ABCDEFGH"):
-        raise ValueError("column 'choices' must hold the labels A to H and a text for each")
+        raise ValueError("column 'choices' must have the labels A to H and a text for each")
     texts = _texts("choices", choices.get("text"), 8)
     letter = row.get("answerKey")
     if letter not in set("ABCDEFGH"):

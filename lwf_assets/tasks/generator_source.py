@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lwf_assets.tasks.source_settings import GeneratorSource
 
 _CHUNK = 256
-"""Items per data set object. Fixed, for it decides the stream; small, for some generators make all items at once."""
+"""Items per data set object. Fixed, because it decides the stream; small, for some generators make all items at
+once."""
 
 _PATIENCE = 4096
 """Draws without one new item after which a generator counts as exhausted (one draw in ten falls to a small split)."""

@@ -43,7 +43,7 @@ def hub_files(source: HubSource, split: str) -> list[Path]:
         with _explained(source, _place(source, config, split)):
             found = load_dataset_builder(_location(source), name=config).config.data_files or {}
             if split not in found:
-                raise ValueError(f"there is no split {split!r}; the splits are: {', '.join(map(str, found))}")
+                raise ValueError(f"unknown split {split!r}; the splits are: {', '.join(map(str, found))}")
             files += [Path(str(file)) for file in found[split]]
     return files
 
@@ -58,7 +58,7 @@ def _load(source: HubSource, config: str | None, split: str) -> Dataset:
 def _location(source: HubSource) -> str:
     path = Path(source.id).expanduser()
     if source.is_local and not path.is_dir():
-        raise LwfError(f"{path}: there is no such directory; a hub id has the form owner/name")
+        raise LwfError(f"{path}: the directory does not exist; a hub id has the form owner/name")
     if not source.is_local and path.is_dir():
         # `datasets` would read the directory and say nothing, and the revision would mean nothing.
         raise LwfError(
@@ -73,13 +73,13 @@ def _matching(source: HubSource, dataset: Dataset, place: str) -> list[int]:
     for column, wanted in source.where.items():
         if column not in dataset.column_names:
             known = ", ".join(dataset.column_names)
-            raise LwfError(f"{place}: source.where: there is no column {column!r}; the columns are: {known}")
+            raise LwfError(f"{place}: source.where: unknown column {column!r}; the columns are: {known}")
         values = [str(value) for value in dataset[column]]
         indices = [index for index in indices if values[index] == wanted]
         if not indices:
             seen = ", ".join(sorted(set(values))[:30])
             raise LwfError(
-                f"{place}: source.where: no row has {wanted!r} in column {column!r}; the column holds: {seen}"
+                f"{place}: source.where: no row has {wanted!r} in column {column!r}; the column contains: {seen}"
             )
     if not indices:
         raise LwfError(f"{place}: the split has no rows")
@@ -93,7 +93,7 @@ def _place(source: HubSource, config: str | None, split: str) -> str:
 
 @contextmanager
 def _explained(source: HubSource, place: str) -> Iterator[None]:
-    # What `datasets` raises for wrong settings, a missing network or a broken file is the user's to mend.
+    # What `datasets` raises for wrong settings, a missing network or a broken file is for the user to fix.
     from datasets.exceptions import DatasetsError
 
     try:

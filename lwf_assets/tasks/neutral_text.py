@@ -39,7 +39,7 @@ def read_passages(path: Path) -> list[Passage]:
             raise LwfError(f"{place}: id {passage.id!r} was used before, in line {first}; give each passage its own")
         passages[passage.id] = number, passage
     if not passages:
-        raise LwfError(f"{key}: {path} holds no passage")
+        raise LwfError(f"{key}: {path} has no passages")
     return [passage for _, passage in passages.values()]
 
 

@@ -125,7 +125,7 @@ def merge_preset(preset: str, explicit: Mapping[str, Any]) -> dict[str, Any]:
     if preset not in PRESETS:
         near = get_close_matches(preset, PRESETS, n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"preset: there is no preset {preset!r}; {hint}the presets are: {', '.join(PRESETS)}")
+        raise ValueError(f"preset: unknown preset {preset!r}; {hint}choose from {', '.join(PRESETS)}")
     defaults = PRESETS[preset]
     merged = {**defaults, **explicit}
     for key, merge in (("source", _merge_source), ("rows", _merge_rows)):

@@ -60,11 +60,11 @@ def cut_at_stop(text: str, stops: Sequence[str]) -> str:
 def aggregate(scores: Sequence[ItemScore], rows: Sequence[TestRow]) -> dict[str, float]:
     """Means over a test set; `scores[i]` judges the response to `rows[i]`.
 
-    Gives `accuracy`, `invalid_share`, the mean of every measure and, for a choice task, `macro_f1`: the unweighted mean
-    of the F1 of each choice that is some row's answer or was taken for one.
+    Returns `accuracy`, `invalid_share`, the mean of every measure and, for a choice task, `macro_f1`: the unweighted
+    mean of the F1 of each choice that is some row's answer or was taken for one.
     """
     if not rows or len(scores) != len(rows):
-        raise ValueError(f"one score a row is needed, and at least one row; got {len(scores)} and {len(rows)}")
+        raise ValueError(f"one score per row is needed, and at least one row; got {len(scores)} and {len(rows)}")
     summary = {
         "accuracy": fmean(item.correct for item in scores),
         "invalid_share": fmean(item.extracted is None for item in scores),

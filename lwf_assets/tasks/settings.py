@@ -125,14 +125,14 @@ class TaskSettings(BaseModel):
     def _fits_together(self) -> TaskSettings:
         if (self.scorer == "choice") != bool(self.choices):
             raise ValueError(
-                "choices: the scorer 'choice' needs the texts to choose between, and no other scorer takes any; "
+                "choices: the scorer 'choice' needs the texts to choose between, and no other scorer accepts any; "
                 f"the scorer is {self.scorer!r} and choices is {self.choices}"
             )
         stripped = [choice.strip() for choice in self.choices]
         if self.choices and (len(stripped) < 2 or "" in stripped or len(set(stripped)) < len(stripped)):
             raise ValueError(f"choices: give two or more different texts, none blank; got {self.choices}")
         if stripped != self.choices:
-            raise ValueError("choices: leave out the space around a choice; one space before it is always added")
+            raise ValueError("choices: remove the space around a choice; one space before it is always added")
         if isinstance(self.source, GeneratorSource):
             for split in ("train", "validation", "test"):
                 if getattr(self.rows, split) is None:

@@ -13,7 +13,7 @@ from lwf_assets.extensions import extensions
 from lwf_assets.tasks.rows import Split
 
 HashFile = Callable[[Path], str]
-"""Gives the sha256 of a file."""
+"""Returns the sha256 of a file."""
 
 
 class _Frozen(BaseModel):
@@ -86,7 +86,7 @@ class HubSource(_Frozen):
 
 
 class FileSource(_Frozen):
-    """Local JSONL, CSV or Parquet files, told apart by suffix."""
+    """Local JSONL, CSV or Parquet files, distinguished by suffix."""
 
     kind: Literal["file"] = Field(default="file", description="Says that this source is local files.")
     train: Path | None = Field(default=None, description="File to fine-tune on.")

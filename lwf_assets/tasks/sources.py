@@ -45,7 +45,7 @@ def split_rows(source: Source, split: Split, rows: Rows, prompt_of: Callable[[So
         base = "source" if isinstance(source, FileSource) else "source.splits"
         missing = " or ".join(f"{base}.{name}" for name in ([split] if split in carved else carved))
         raise LwfError(
-            f"{split}: no row is left for it when the {count} rows of train are parted by hash; add rows, or give "
+            f"{split}: no row is left for it when the {count} rows of train are split by hash; add rows, or give "
             f"{missing}"
         )
     return keep_first(found, limit, seed=source.seed)

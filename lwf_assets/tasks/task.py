@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Task:
     """The rows of one task, made from its settings.
 
-    Every method reads the source anew and gives the same rows each time. A prompt has no white space at its end and a
+    Every method reads the source again and gives the same rows each time. A prompt has no white space at its end and a
     target none around it: one space joins them, in fine-tuning and in evaluation alike.
     """
 
@@ -78,7 +78,7 @@ class Task:
         target = self._text(self.settings.target, row, "target")
         choices = self.settings.choices
         if choices and target not in choices:
-            raise LwfError(f"{row.place}: the target {target!r} is none of the choices {', '.join(choices)}")
+            raise LwfError(f"{row.place}: the target {target!r} is not one of the choices {', '.join(choices)}")
         return LearningRow(id=row.id, prompt=self._prompt(row), target=target)
 
     def _test_row(self, row: SourceRow) -> TestRow:

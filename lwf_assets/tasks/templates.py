@@ -47,13 +47,13 @@ def render(template: str, columns: Mapping[str, Any], *, place: str, role: str) 
     for name in template_columns(template):
         if name not in columns:
             known = ", ".join(sorted(columns)) or "none"
-            raise LwfError(f"{place}: no {role}: there is no column {name!r}; the columns here are: {known}")
+            raise LwfError(f"{place}: no {role}: unknown column {name!r}; the columns here are: {known}")
         value = columns[name]
         if isinstance(value, Absent):
             raise LwfError(f"{place}: no {role}: {value.reason}")
         if not isinstance(value, str | int | float | None):
             kind = type(value).__name__
-            raise LwfError(f"{place}: no {role}: column {name!r} holds a {kind}; a template takes text or numbers")
+            raise LwfError(f"{place}: no {role}: column {name!r} holds a {kind}; a template accepts text or numbers")
         values[name] = "" if value is None else str(value)
     # One empty column among several may be meant (an optional context); a template with nothing in it never is.
     if values and not any(value.strip() for value in values.values()):

@@ -201,7 +201,7 @@ def test_an_item_that_stands_twice_is_refused(tmp_path: Path) -> None:
     rows = read_rows(items)
     write_rows(items, [*rows, rows[4]])
 
-    with pytest.raises(LwfError, match="'item-004' stands twice"):
+    with pytest.raises(LwfError, match="'item-004' appears twice"):
         eval_report.materialize(work)
 
 

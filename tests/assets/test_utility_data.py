@@ -43,8 +43,8 @@ def test_the_characters_that_unicode_calls_line_ends_do_not_end_a_line(tmp_path:
         (GOOD + '{"id": "b", "text": " "}\n', "{path}, line 2: give an object with `id` and `text`"),
         ('{"text": "x"}\n', "{path}, line 1: give an object with `id` and `text`"),
         (GOOD + GOOD, "{path}, line 2: id 'a' was used before, in line 1; give each passage its own"),
-        ("\n\n", "{path} holds no passage"),
-        (b"", "{path} holds no passage"),
+        ("\n\n", "{path} has no passages"),
+        (b"", "{path} has no passages"),
         (b'{"id": "a", "text": "caf\xe9"}\n', "{path} cannot be read: "),
     ],
 )

@@ -103,9 +103,12 @@ def test_a_corpus_of_nothing_but_cut_responses_is_good(tmp_path: Path) -> None:
     [
         (
             [(" ", EMPTY_RESPONSE), ("", EMPTY_RESPONSE), ("", EMPTY_RESPONSE), ("a", ENDED_BY_MODEL)],
-            "75% of the 4 responses are empty; change prompts or gen",
+            "75% of the 4 responses are empty; change the prompts or the gen",
         ),
-        ([("a", ENDED_BY_MODEL)] * 4, "100% of the 4 responses are the same text; change prompts or generation"),
+        (
+            [("a", ENDED_BY_MODEL)] * 4,
+            "100% of the 4 responses are the same text; change the prompts or the generation settings",
+        ),
         (
             [
                 (" a", ENDED_BY_MODEL),
@@ -213,7 +216,7 @@ def test_confidence_that_is_no_number_names_the_sample(bad: float, tmp_path: Pat
 
 def test_confidence_without_a_spread(tmp_path: Path) -> None:
     verdict = confidence(tmp_path, *[(0.25, 0.1, 0.2)] * 3)
-    assert verdict == CheckResult(False, "FC is 0.25 for all 3 samples: it tells none of them apart")
+    assert verdict == CheckResult(False, "FC is 0.25 for all 3 samples: they cannot be told apart")
 
 
 def test_finite_weights(tmp_path: Path) -> None:
@@ -256,10 +259,10 @@ def fine_tune(
 
 def test_the_validation_loss_decides_where_there_is_one(tmp_path: Path) -> None:
     verdict = fine_tune(tmp_path, {0: [1.0, 2.0]}, {0: (3.0, 2.5)})
-    assert verdict == CheckResult(True, "the learning loss fell by 0.5 nats or more", {"seed_0": 0.5})
+    assert verdict == CheckResult(True, "the learning loss decreased by 0.5 nats or more", {"seed_0": 0.5})
     verdict = fine_tune(tmp_path, {0: [2.0, 1.0]}, {0: (3.0, 3.25)})
     assert not verdict.passed
-    assert verdict.reason == "seed 0: the learning loss went from 3 to 3.25; it did not fall"
+    assert verdict.reason == "seed 0: the learning loss went from 3 to 3.25; it did not decrease"
 
 
 def test_without_validation_rows_the_ends_of_the_curve_decide(tmp_path: Path) -> None:
@@ -281,7 +284,7 @@ def test_one_seed_of_several_that_did_not_learn_is_named(tmp_path: Path) -> None
     assert not verdict.passed
     assert verdict.reason.startswith("seed 7: ")
     assert fine_tune(tmp_path, curves, {0: (3.0, 1.0), 7: (3.0, 2.5)}).reason.startswith(
-        "the learning loss fell by 0.5"
+        "the learning loss decreased by 0.5"
     )
 
 

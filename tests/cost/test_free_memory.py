@@ -101,13 +101,13 @@ def test_what_cannot_fit_is_refused_before_it_starts(built: World, monkeypatch: 
     with pytest.raises(LwfError, match="would not fit into memory") as refused:
         materialize(built.study, built.home.store, FISHER, force=True)
     for words in (
-        "fisher_diagonal[sums] would not fit into memory, so it was not started: it needs at least",
+        "fisher_diagonal[sums] would not fit into memory and was not started: it needs at least",
         "and 0.0 GB are free",
         "weights (model.dtype: float32)",
         "the Fisher diagonal in float32",
         "activations and logits of",
         "(model.token_budget: 2048)",
-        "Change what stands in brackets",
+        "Change the settings in brackets",
     ):
         assert words in str(refused.value)
     assert {path for path in folder.rglob("*") if path.suffix != ".lock"} == before

@@ -35,7 +35,7 @@ def dagster(world: World) -> Iterator[str]:
     with socket.socket() as probe:
         taken = probe.connect_ex((LOOPBACK, 5000)) == 0
     if taken:
-        pytest.skip("port 5000 is taken")
+        pytest.skip("port 5000 is in use")
     port = free_port()
     environment = {"LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file)}
     with lwf_ui(["--dagster-port", str(port)], environment, signal.SIGINT):

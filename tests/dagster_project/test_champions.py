@@ -146,7 +146,7 @@ def test_what_must_not_be_lost_is_bounded(tmp_path: Path, bound: float, promoted
 
 def test_an_unknown_bound_is_told_with_the_measures_there_are(tmp_path: Path) -> None:
     measured = Measured(tmp_path)
-    with pytest.raises(LwfError, match=r"promotion\.bounds: happiness was not measured; there is accuracy"):
+    with pytest.raises(LwfError, match=r"promotion\.bounds: happiness was not measured; measured: accuracy"):
         decide_promotion(
             measured.evaluation("new", np.ones((2, 3))),
             None,

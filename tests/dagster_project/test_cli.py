@@ -45,7 +45,7 @@ def test_build_of_one_cell_leaves_the_other_stale(built: World) -> None:
 def test_build_with_nothing_to_do_says_so_and_ends_with_the_reports(built: World) -> None:
     done = lwf(built, "build")
     assert done.returncode == 0
-    assert "Nothing to do: all 22 artifacts of tiny are fresh." in done.stderr
+    assert "Nothing to do: all 22 artifacts of tiny are up to date." in done.stderr
     first_words = [line.split()[0] for line in done.stdout.splitlines() if line.split()]
     assert [word for word in first_words if word in ("base", "reference", "lwf")] == ["base", "reference", "lwf"] * 2
     for name in ("page", "checkpoint", "mlflow run"):

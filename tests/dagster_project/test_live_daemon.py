@@ -117,7 +117,7 @@ def test_schedule_data_sensor_and_planner_sensor_together_make_each_stale_cell_o
     with daemon.running():
         daemon.turn_on("build_when_stale")
         daemon.wait(lambda: len(asked_by("schedule")) >= 1 and daemon.is_idle())
-        assert daemon.cell_runs() == []  # everything is fresh
+        assert daemon.cell_runs() == []  # everything is up to date
         for place in (world, twin):
             prompts = place.folder / "teeth.jsonl"
             prompts.write_text(prompts.read_text().replace("teeth 4?", "gums 4?"))

@@ -26,6 +26,6 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(
             pytest.skip(f"{listening} is no address of this machine")
         other.listen()
         ports = {"dagster": free_port(), "mlflow": free_port(), name: other.getsockname()[1]}
-        with pytest.raises(LwfError, match=f"--{name}-port: {ports[name]} is taken"):
+        with pytest.raises(LwfError, match=f"--{name}-port: {ports[name]} is in use"):
             serve(DEFAULT_STUDY, home, host, ports["dagster"], ports["mlflow"], tell=pytest.fail)
     assert not home.root.exists()

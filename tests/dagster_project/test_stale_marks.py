@@ -40,7 +40,7 @@ def test_what_is_built_is_marked_fresh_and_said_once(marker: Marker) -> None:
     told = marker.tick()
     assert {step.cell.asset for step in marker.world.plan().steps} == told.keys()
     assert all(event.passed for event in told.values())
-    assert told["lwf_checkpoint"].description == "all 2 cells are fresh"
+    assert told["lwf_checkpoint"].description == "all 2 cells are up to date"
     assert marker.tick() == {}
     assert marker.skipped == "0 cells are stale, as before"
 
@@ -56,7 +56,7 @@ def test_a_change_marks_what_follows_from_it_with_the_reason_until_it_is_taken_b
     assert "reference_checkpoint" not in stale
     assert {name for name, event in told.items() if not event.passed} == stale
     corpus = told["self_generated_corpus"]
-    assert corpus.description == "1 of 2 cells are stale: teeth: forgetting_prompts[teeth] is made anew"
+    assert corpus.description == "1 of 2 cells are stale: teeth: forgetting_prompts[teeth] is recomputed"
     assert corpus.severity == dg.AssetCheckSeverity.WARN
     assert marker.tick() == {}
     prompts.write_text(text)

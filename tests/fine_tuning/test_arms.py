@@ -282,5 +282,5 @@ def test_there_must_be_something_left_to_retain(armed: Armed, tmp_path: Path) ->
     work = armed.work("arm_checkpoint", "retaining.teeth|sums", tmp_path)
     rows = choose_forget_set(work, armed.study.confidence.model_copy(update={"selection_ratio": 1.0}))
     settings = armed.study.unlearning.model_copy(update={"retain": RetentionSettings()})
-    with pytest.raises(LwfError, match="every scored sample is forgotten, so none is left to hold on to; lower"):
+    with pytest.raises(LwfError, match="every scored sample is forgotten, so none is left to retain; lower"):
         learn_with_forgetting(work, rows, settings)

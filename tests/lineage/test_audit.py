@@ -137,7 +137,7 @@ def test_an_artifact_is_found_by_every_name_it_has(built: World) -> None:
         ("teeth|subtraction", "there is base_model|lwf_checkpoint"),
         ("lwf_checkpoint[hair|sums]", r"lwf_checkpoint\[minds\|sums\], lwf_checkpoint\[teeth\|sums\]"),
         ("nonsense", "give the path of its folder"),
-        ("deadbeef", "begins so"),
+        ("deadbeef", "with this prefix"),
         ("0" * 32, "neither the store nor MLflow"),
         ("tiny.sums.forgetting.teeth/9", "9"),
         ("no.such.model@champion", "no.such.model"),

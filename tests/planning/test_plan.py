@@ -199,10 +199,10 @@ def test_what_follows_from_a_change_names_the_input_that_is_made_anew(fresh: Pre
     fresh.values["confidence"] = {"alpha": 0.5}
     steps = fresh.steps()
     assert set(steps) == {f"scored_forget_set[{FIRST}]", f"scored_forget_set[{SECOND}]", *downstream(FIRST, SECOND)}
-    assert steps[f"lwf_checkpoint[{FIRST}]"].reasons == (f"scored_forget_set[{FIRST}] is made anew",)
+    assert steps[f"lwf_checkpoint[{FIRST}]"].reasons == (f"scored_forget_set[{FIRST}] is recomputed",)
     assert steps["leaderboard"].reasons == (
-        f"eval_report[{FIRST}] is made anew",
-        f"eval_report[{SECOND}] is made anew",
+        f"eval_report[{FIRST}] is recomputed",
+        f"eval_report[{SECOND}] is recomputed",
     )
 
 
@@ -262,7 +262,7 @@ def test_the_leaderboard_tells_of_new_and_of_removed_reports(fresh: Pretend) -> 
     assert set(fresh.steps()) == {*PLAIN, f"eval_report[{FIRST}]", "leaderboard"}
     for name in (*PLAIN, f"eval_report[{FIRST}]"):
         fresh.make(cell(name))
-    reasons = {f"eval_report[{FIRST}] changed", f"eval_report[{SECOND}] is no longer part of it"}
+    reasons = {f"eval_report[{FIRST}] changed", f"eval_report[{SECOND}] is no longer an input"}
     assert set(fresh.steps()["leaderboard"].reasons) == reasons
     fresh.make(cell("leaderboard"))
     assert fresh.actions() == {}
@@ -299,7 +299,7 @@ def test_test_data_is_checked_again_beside_other_learning_data(fresh: Pretend) -
     steps = fresh.steps()
     assert steps["learning_data[sums]"].action == Action.MAKE
     assert steps["test_data[sums]"] == Step(
-        cell("test_data[sums]"), Action.CHECK, ("not checked yet: learning_data[sums] is made anew",)
+        cell("test_data[sums]"), Action.CHECK, ("not checked yet: learning_data[sums] is recomputed",)
     )
     fresh.make(cell("learning_data[sums]"))
     assert fresh.steps()["test_data[sums]"].reasons == ("not checked yet: no_train_test_overlap",)
@@ -413,7 +413,7 @@ def test_the_plan_as_json(fresh: Pretend) -> None:
 def test_a_source_that_is_gone_is_told(fresh: Pretend) -> None:
     path = Path(fresh.values["forgetting_tasks"]["teeth"]["source"]["prompts"])
     path.unlink()
-    with pytest.raises(LwfError, match=r"task teeth: .*teeth\.jsonl: there is no such file"):
+    with pytest.raises(LwfError, match=r"task teeth: .*teeth\.jsonl: the file does not exist"):
         fresh.plan()
 
 

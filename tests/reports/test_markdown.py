@@ -86,7 +86,7 @@ def test_a_template_says_it_in_its_own_words(reports: dict[str, CellReport], tmp
     [
         ("cells['teeth|sums'].table('taste')", "taste was not measured"),
         ("cells['teeth|sums'].effect('nobody', 'target_nll')", "target_nll of nobody was not measured"),
-        ("cells['teeth|sums'].plot('pie')", "there is no plot 'pie'"),
+        ("cells['teeth|sums'].plot('pie')", "unknown plot 'pie'"),
         ("cells['teeth|legs'].outcome", "teeth|legs"),
         ("facts.weather", "weather"),
         ("cells[", "own.md.j2"),

@@ -17,10 +17,10 @@ from matplotlib.patches import Rectangle
 
 from lwf_assets.comparison.records import ArmEffect, Curve, CurvePoint, ForgottenSample
 from lwf_assets.reports.plots import confidence as confidence_plots
+from lwf_assets.reports.plots import confidence as sample_plots
 from lwf_assets.reports.plots import curves as curve_plots
 from lwf_assets.reports.plots import fisher as fisher_plot
 from lwf_assets.reports.plots import forest as forest_plot
-from lwf_assets.reports.plots import samples as sample_plots
 from lwf_assets.reports.plots.confidence import _bin_edges, nll_before_after
 from lwf_assets.reports.plots.export import to_png, to_svg
 from lwf_assets.reports.plots.sparkline import sparkline

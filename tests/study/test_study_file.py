@@ -111,7 +111,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(
         ("fisher.seed", -1, "`fisher.seed`: must be greater than or equal to 0, got -1"),
         ("seeds", [], "`seeds`: must not be empty"),
         ("seeds", [0, -1], "`seeds.1`: must be greater than or equal to 0, got -1"),
-        ("seeds", [3, 3], "`seeds`: each may stand once"),
+        ("seeds", [3, 3], "`seeds`: must be unique"),
         ("learning_tasks.sums.rows", {"train": 0}, "`learning_tasks.sums.rows.train`: must be greater than or equal"),
         ("forgetting_tasks.teeth.source.seed", -2, "`forgetting_tasks.teeth.source.seed`: must be greater than or"),
         ("learning_tasks", {}, "`learning_tasks`: must not be empty"),
@@ -134,7 +134,7 @@ def test_a_value_out_of_range(key: str, value: Any, expected: str, tmp_path: Pat
         ("training.max_steps", "six", "`training.max_steps`: must be a whole number, got 'six'"),
         ("training.learning_rate", "low", "`training.learning_rate`: must be a number, got 'low'"),
         ("training", [1], "`training`: must be a mapping of keys, got [1]"),
-        ("training", None, "`training`: must be a mapping of keys, but nothing stands there"),
+        ("training", None, "`training`: must be a mapping of keys, but it is empty"),
         ("model", "gpt2", "`model`: must be a mapping of keys, got 'gpt2'"),
         ("model.source", "gpt2", "`model.source`: must be a mapping of keys, got 'gpt2'"),
         ("model.source.path", 3, "`model.source.path`: must be a path, got 3"),
@@ -171,14 +171,14 @@ def test_a_value_of_the_wrong_type(key: str, value: Any, expected: str, tmp_path
         ("reference", {"optimum": "steps"}, "`reference`: steps goes with `optimum: steps`"),
         ("reference", {"steps": 3}, "`reference`: steps goes with `optimum: steps`"),
         ("model.source", {}, "`model.source.kind`: missing; give one of hub, directory, gguf_package"),
-        ("model.source", {"kind": "directry"}, "`model.source.kind`: there is no kind 'directry'; did you mean `dir"),
+        ("model.source", {"kind": "directry"}, "`model.source.kind`: unknown kind 'directry'; did you mean `dir"),
         ("model.source", {"kind": "hub", "id": "a/b"}, "`model.source.revision`: missing; it must be given"),
         (
             "forgetting_tasks.teeth.source",
             {"kind": "hub", "id": "a/b"},
             "`forgetting_tasks.teeth.source.revision`: missing; give the commit of 'a/b'",
         ),
-        ("learning_tasks.sums.preset", "chain_sm", "`learning_tasks.sums.preset`: there is no preset 'chain_sm'; did"),
+        ("learning_tasks.sums.preset", "chain_sm", "`learning_tasks.sums.preset`: unknown preset 'chain_sm'; did"),
         ("learning_tasks.sums.prompt", "fixed", "`learning_tasks.sums.prompt`: the template shows no column"),
         ("forgetting_tasks", {"sums": None}, "`forgetting_tasks`: name a task that is not the learning task itself"),
         ("forgetting_tasks.mixed", {"preset": "chain_sum"}, "`forgetting_tasks.mixed`: no task may have this name"),
@@ -207,9 +207,9 @@ def test_the_words_of_pydantic_stay_inside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("name: a\nname: b\n", "the key 'name' stands twice"),
-        ("training: {max_steps: 1, max_steps: 2}\n", "the key 'max_steps' stands twice"),
-        ("training: !replace {epochs: 1, epochs: 2}\n", "the key 'epochs' stands twice"),
+        ("name: a\nname: b\n", "the key 'name' appears twice"),
+        ("training: {max_steps: 1, max_steps: 2}\n", "the key 'max_steps' appears twice"),
+        ("training: !replace {epochs: 1, epochs: 2}\n", "the key 'epochs' appears twice"),
         ("name: [1\n", "not valid YAML"),
         ("name: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
         ("[a, b]: 1\n", "unhashable key"),
@@ -219,7 +219,7 @@ def test_the_words_of_pydantic_stay_inside(tmp_path: Path) -> None:
         ("", "a study file is a mapping of keys"),
         ("just text\n", "a study file is a mapping of keys"),
         ("extends: [a.yaml]\n", "`extends`: give the path of one study file, got ['a.yaml']"),
-        ("extends: there-is-none.yaml\n", "`extends`: there is no study file"),
+        ("extends: there-is-none.yaml\n", "`extends`: the study file"),
     ],
 )
 def test_a_file_that_is_no_study(text: str, expected: str, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_file_that_is_no_study(text: str, expected: str, tmp_path: Path) -> No
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    assert "there is no such study file" in message(tmp_path / "none.yaml")
+    assert "the study file does not exist" in message(tmp_path / "none.yaml")
     assert "cannot be read" in message(tmp_path)
     path = tmp_path / "latin.yaml"
     path.write_bytes("name: café\n".encode("latin-1"))
@@ -369,17 +369,17 @@ def test_a_linked_study_is_read_as_the_file_behind_the_link(tmp_path: Path) -> N
 def test_extending_in_a_circle(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", "extends: sub/b.yaml\n")
     write(tmp_path / "sub/b.yaml", "extends: ../a.yaml\n")
-    with pytest.raises(LwfError, match=r"runs in a circle: a\.yaml -> b\.yaml -> a\.yaml"):
+    with pytest.raises(LwfError, match=r"is circular: a\.yaml -> b\.yaml -> a\.yaml"):
         load_study(tmp_path / "a.yaml")
     write(tmp_path / "self.yaml", "extends: self.yaml\n")
-    with pytest.raises(LwfError, match=r"runs in a circle: self\.yaml -> self\.yaml"):
+    with pytest.raises(LwfError, match=r"is circular: self\.yaml -> self\.yaml"):
         load_study(tmp_path / "self.yaml")
 
 
 def test_a_missing_parent_is_told_with_the_file_that_asks_for_it(tmp_path: Path) -> None:
     write(tmp_path / "child.yaml", "extends: parent.yaml\n")
     write(tmp_path / "parent.yaml", "extends: gone.yaml\n")
-    with pytest.raises(LwfError, match=r"parent\.yaml: `extends`: there is no study file .*gone\.yaml"):
+    with pytest.raises(LwfError, match=r"parent\.yaml: `extends`: the study file .*gone\.yaml"):
         load_study(tmp_path / "child.yaml")
 
 
@@ -472,21 +472,25 @@ LWF_ARM = {"kind": "lwf"}
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("arms.npo", {"kind": "lfw"}, "`arms.npo.kind`: there is no kind 'lfw'; did you mean `lwf`?"),
+        ("arms.npo", {"kind": "lfw"}, "`arms.npo.kind`: unknown kind 'lfw'; did you mean `lwf`?"),
         ("arms.npo", {}, f"`arms.npo.kind`: missing; give one of {', '.join(KINDS)}"),
-        ("arms.npo", None, "`arms.npo`: must be a mapping of keys, but nothing stands there"),
+        ("arms.npo", None, "`arms.npo`: must be a mapping of keys, but it is empty"),
         ("arms", ["npo"], "`arms`: must be a mapping of keys, got ['npo']"),
-        ("arms.reference", {"kind": "bss"}, "`arms.reference`: every study has a model of this name; give the arm ano"),
+        (
+            "arms.reference",
+            {"kind": "bss"},
+            "`arms.reference`: every study has a model of this name; choose another name for",
+        ),
         ("arms.base", LWF_ARM, "`arms.base`: every study has a model of this name"),
         ("arms.lwf", LWF_ARM, "`arms.lwf`: every study has a model of this name"),
         ("arms.NPO", LWF_ARM, "`arms.NPO`: the name must begin with a small letter and have only small letters, digi"),
-        ("arms.npo", {**LWF_ARM, "forgetting_tasks": ["tooth"]}, "`arms.npo.forgetting_tasks`: there is no 'tooth';"),
+        ("arms.npo", {**LWF_ARM, "forgetting_tasks": ["tooth"]}, "`arms.npo.forgetting_tasks`: unknown name 'tooth';"),
         (
             "arms.l2_sp",
             {**LWF_ARM, "forgetting_tasks": ["mixed"]},
-            "`arms.l2_sp.forgetting_tasks`: there is no 'mixed'",
+            "`arms.l2_sp.forgetting_tasks`: unknown name 'mixed'",
         ),
-        ("arms.l2_sp", {"kind": "l2_sp", "learning_tasks": ["sum"]}, "`arms.l2_sp.learning_tasks`: there is no 'sum'"),
+        ("arms.l2_sp", {"kind": "l2_sp", "learning_tasks": ["sum"]}, "`arms.l2_sp.learning_tasks`: unknown name 'sum'"),
         ("arms.bss", {"kind": "bss", "forgetting_tasks": ["teeth"]}, "`arms.bss.forgetting_tasks`: unknown key"),
         ("arms.npo", {**LWF_ARM, "intervall": 3}, "`arms.npo.intervall`: unknown key; known here: learning_tasks, "),
         (
@@ -523,23 +527,27 @@ LWF_ARM = {"kind": "lwf"}
         (
             "arms.other",
             {"kind": "other_base", "prior": "more"},
-            "`arms.other.prior`: there is no 'more'; there is none",
+            "`arms.other.prior`: unknown name 'more'; the study defines none",
         ),
         ("arms.decay", {"kind": "weight_decay", "weight": 1}, "`arms.decay.weight`: must be less than 1, got 1"),
-        ("model.prior", "more", "`model.prior`: there is no 'more'; there is none"),
+        ("model.prior", "more", "`model.prior`: unknown name 'more'; the study defines none"),
         ("priors", {"old": {"tasks": {}, "training": {"max_steps": 1}}}, "`priors.old.tasks`: must not be empty"),
         ("priors", {"old": {"tasks": {"sums": None}}}, "`priors.old.training`: missing; it must be given"),
         (
             "priors",
             {"old": {"tasks": {"sums": None}, "training": {"max_steps": 1}}},
-            "`priors.old.tasks.sums.preset`: there is no preset 'sums'",
+            "`priors.old.tasks.sums.preset`: unknown preset 'sums'",
         ),
-        ("probe.models", ["npo"], "`probe.models`: there is no 'npo'; there is reference, lwf"),
-        ("probe.models", ["base"], "`probe.models`: there is no 'base'"),
+        ("probe.models", ["npo"], "`probe.models`: unknown name 'npo'; choose from reference, lwf"),
+        ("probe.models", ["base"], "`probe.models`: unknown name 'base'"),
         ("probe.models", [], "`probe.models`: must not be empty"),
         ("probe.quantization", [16], "`probe.quantization.0`: must be 8 or 4, got 16"),
         ("probe.prompt_forms", ["Well?"], "`probe.prompt_forms`: 'Well?' does not show the prompt; write {prompt}"),
-        ("evaluation.known_conflicts", ["tooth"], "`evaluation.known_conflicts`: there is no 'tooth'; there is teeth"),
+        (
+            "evaluation.known_conflicts",
+            ["tooth"],
+            "`evaluation.known_conflicts`: unknown name 'tooth'; choose from teeth",
+        ),
         ("evaluation.least_seeds", 1, "`evaluation.least_seeds`: must be greater than or equal to 2, got 1"),
         ("evaluation.learning_levels", [0.0], "`evaluation.learning_levels.0`: must be greater than 0, got 0.0"),
     ],

@@ -113,7 +113,7 @@ BAD_JSONL = {
     "not JSON": (b'{"prompt": "a", "answer": "1"}\n{"prompt": \n', r"line 2: not JSON: Expecting value at character"),
     "not an object": (b'{"prompt": "a", "answer": "1"}\n["a"]\n', r"line 2: each line must be one object"),
     "not UTF-8": (b'{"prompt": "a", "answer": "1"}\n{"prompt": "\xe9"}', r"line 2: byte 43 of the file \(0xe9\)"),
-    "half a pair": (b'{"prompt": "a \\ud83d", "answer": "1"}\n', r"line 1: '.ud83d' is half of an escaped character"),
+    "half a pair": (b'{"prompt": "a \\ud83d", "answer": "1"}\n', r"line 1: '.ud83d' is half of a surrogate pair"),
     "same id": (
         b'{"id": 7, "prompt": "a", "answer": "1"}\n{"id": "7", "prompt": "b", "answer": "1"}\n',
         r"line 2: id '7' was used before, at .*bad.jsonl, line 1",
@@ -141,7 +141,7 @@ BAD_CSV = {
     "blank answer": (b'prompt,answer\n"a\nb",1\nc,\n', r"bad.csv, line 4: no target: column 'answer' is empty"),
     "no such column": (b"question,answer\na,1\n", r"bad.csv, line 2: no prompt: .*'prompt'.* answer, question"),
     "header only": (b"prompt,answer\n", r"bad.csv: the file has no rows"),
-    "column twice": (b"prompt,prompt\na,1\n", r"bad.csv, line 1: column 'prompt' is there twice"),
+    "column twice": (b"prompt,prompt\na,1\n", r"bad.csv, line 1: column 'prompt' appears twice"),
     "open quote": (b'prompt,answer\n"a,1\n', r"bad.csv, line 2: not CSV: unexpected end of data"),
     "not UTF-8": (b"prompt,answer\na,1\n\xff,2\n", r"bad.csv, line 3: byte 18 of the file \(0xff\) is not UTF-8"),
 }
@@ -166,7 +166,7 @@ def test_bad_parquet_suffix_and_path(tmp_path: Path) -> None:
         build(source={"test": empty}).test_rows()
     with pytest.raises(LwfError, match=r"t.xlsx: .*suffix '.xlsx' .* .jsonl, .csv, .parquet"):
         build(source={"test": tmp_path / "t.xlsx"}).test_rows()
-    with pytest.raises(LwfError, match=r"gone.jsonl: there is no such file"):
+    with pytest.raises(LwfError, match=r"gone.jsonl: the file does not exist"):
         build(source={"test": tmp_path / "gone.jsonl"}).test_rows()
 
 

@@ -139,7 +139,7 @@ def test_aggregate_of_a_generative_task() -> None:
         "exact_match_flexible": 1.0,
         "exact_match_strict": 0.5,
     }
-    with pytest.raises(ValueError, match="one score a row"):
+    with pytest.raises(ValueError, match="one score per row"):
         aggregate(scores, rows[:1])
     with pytest.raises(ValueError, match="at least one row"):
         aggregate([], [])

@@ -98,7 +98,7 @@ def test_files_count_by_content_only(tmp_path: Path) -> None:
     shutil.move(tmp_path / "a", tmp_path / "b")
     moved = {"source": {key: value.replace("/a/", "/b/") for key, value in keys["source"].items()}}
     assert prints(moved) == before
-    with pytest.raises(LwfError, match=r"task task: .*a/train.jsonl: there is no such file"):
+    with pytest.raises(LwfError, match=r"task task: .*a/train.jsonl: the file does not exist"):
         prints(keys)
 
 

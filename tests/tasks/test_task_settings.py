@@ -75,7 +75,7 @@ def test_defaults_follow_the_source(keys: dict[str, Any], prompt: str, scorer: s
 FILE = {"kind": "file", "train": "a.csv"}
 GENERATOR = {"kind": "reasoning_gym", "generator": "gcd"}
 BAD = {
-    "unknown preset": ({"preset": "gsmk8"}, "preset: there is no preset 'gsmk8'; did you mean gsm8k"),
+    "unknown preset": ({"preset": "gsmk8"}, "preset: unknown preset 'gsmk8'; did you mean gsm8k"),
     "no source": ({}, "source\n  Field required"),
     "unknown key": ({"source": FILE, "promt": "x"}, "promt\n  Extra inputs are not permitted"),
     "unknown kind": ({"source": {"kind": "web"}}, "'hub', 'file', 'reasoning_gym'"),
@@ -91,7 +91,7 @@ BAD = {
     "choice without choices": ({"source": FILE, "scorer": "choice"}, "choices: the scorer 'choice' needs"),
     "choices without choice": ({"source": FILE, "choices": ["a", "b"]}, "the scorer is 'exact'"),
     "one choice": ({"source": FILE, "scorer": "choice", "choices": ["a"]}, "choices: give two or more"),
-    "padded choice": ({"source": FILE, "scorer": "choice", "choices": [" a", "b"]}, "choices: leave out the space"),
+    "padded choice": ({"source": FILE, "scorer": "choice", "choices": [" a", "b"]}, "choices: remove the space"),
     "generator's scorer elsewhere": ({"source": FILE, "scorer": "reasoning_gym"}, "scorer: 'reasoning_gym' scores"),
     "constant prompt": ({"source": FILE, "prompt": "Say something."}, "prompt\n  .*shows no column"),
     "open brace": ({"source": FILE, "prompt": "{prompt"}, "prompt\n  .*expected '}'"),

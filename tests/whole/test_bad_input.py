@@ -133,12 +133,12 @@ def build(place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         (
             {"model.source.path": "no-weights"},
             [],
-            "model.source.path: {folder}/no-weights holds no weights; expected *.safetensors",
+            "model.source.path: {folder}/no-weights has no weights; expected *.safetensors",
         ),
         (
             {"forgetting_tasks.teeth.source.prompts": "gone.jsonl"},
             ["--json"],
-            "task teeth: {folder}/gone.jsonl: there is no such file",
+            "task teeth: {folder}/gone.jsonl: the file does not exist",
         ),
         (
             {},
@@ -158,7 +158,7 @@ def test_a_plan_of_a_bad_study(changes: dict[str, Any], words: list[str], expect
 
 def test_an_unknown_asset_to_force(place: Place) -> None:
     message = lwf(place, "build", "--study", str(place.write({})), "--force", "lwf_checkpont").message
-    assert message.startswith("--force: there is no asset 'lwf_checkpont'; the assets are base_model, ")
+    assert message.startswith("--force: unknown asset 'lwf_checkpont'; choose from base_model, ")
 
 
 def test_a_usage_error_ends_with_2(place: Place) -> None:
@@ -227,7 +227,7 @@ def test_a_failed_build_in_a_process_of_its_own(place: Place) -> None:
     rows = GOOD.encode() + b'{"question": "1 + 2?", "answer": "3"}\n'
     path, study = with_bad_file(place, "columns", rows)
     assert lwf(place, "build", "--study", str(study), "--json").message == (
-        f"the run by_learning_task columns failed: learning_data: task columns: {path}, line 2: no prompt: there is no "
+        f"the run by_learning_task columns failed: learning_data: task columns: {path}, line 2: no prompt: unknown "
         "column 'prompt'; the columns here are: answer, question"
     )
     place.assert_nothing_half(Cell("learning_data", Partition(None, "columns")))
@@ -314,7 +314,7 @@ def test_a_loss_that_overflows(place: Place, build: Callable[[Path], Done]) -> N
     sums = place.values["learning_tasks"]["sums"]
     message = build(place.write({"model.source.path": "huge", "learning_tasks": {"huge": sums}}, "huge")).message
     assert "reference_checkpoint: the learning loss became " in message
-    assert "at step 1; the run was stopped. Lower training.learning_rate (0.01), or look at the rows of" in message
+    assert "at step 1; the run was stopped. Lower training.learning_rate (0.01), or check the rows of" in message
     place.assert_nothing_half(Cell("reference_checkpoint", Partition(None, "huge")))
 
 
@@ -329,4 +329,4 @@ def test_a_model_with_a_weight_that_is_no_number(place: Place, build: Callable[[
     assert message == f"the run unpartitioned failed: base_model: check base_weights_are_finite failed: {reason}"
     again = build(study).message  # the verdict is kept: nothing is tried a second time
     assert again.startswith(f"base_model: check failed: base_weights_are_finite: {reason}. ")
-    assert "Change what it is made from, or make it anew with `lwf build --force base_model`" in again
+    assert "Change what it is made from,or rebuild it with `lwf build --force base_model`" in again

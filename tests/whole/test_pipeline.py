@@ -111,7 +111,7 @@ def test_back_to_the_first_settings_everything_comes_from_the_store(built: World
     built.values["confidence"] = {"alpha": 0.5}
     built.build()
     del built.values["confidence"]
-    assert {step.action.value for step in built.plan().stale} == {"take from store"}
+    assert {step.action.value for step in built.plan().stale} == {"reuse from store"}
     made_before = set(built.home.root.glob("store/*/*/*/manifest.json"))
     assert_stale_then_built(built, downstream_of_alpha(*CELLS))
     assert set(built.home.root.glob("store/*/*/*/manifest.json")) == made_before

@@ -66,7 +66,7 @@ def reduce_per_sample_gradients(
         loss_reduction: a sample's loss is the mean or the sum over its response tokens.
         batch_size: samples in memory at once, at most; None for as many as `token_budget` allows.
         token_budget: tokens in memory at once, padding included; a longer sample is a batch of its own.
-        progress: told of every sample.
+        progress: notified of every sample.
     """
     losses = [0.0] * len(samples)
     with left_as_found(model) as parameters, torch.enable_grad():
@@ -135,7 +135,7 @@ class _Work:
         self._losses([probe] * size, lambda name, factor: None)
 
     def reduce(self, samples: Sequence[Sample], indices: Sequence[int]) -> Tensor:
-        """Reduce the gradients of one batch; gives its losses, [batch]."""
+        """Reduce the gradients of one batch; returns its losses, [batch]."""
         places = torch.tensor(indices, device=self.model.device)
         losses = self._reduce_together(samples, places) if self.together else None
         if self.alone:
@@ -158,7 +158,7 @@ class _Work:
         uses |= watch.uses
         self._backward(losses.sum(), watch)
         with torch.no_grad():
-            for name, factors in waiting.items():  # a use that no loss depends on has told nothing
+            for name, factors in waiting.items():  # a use that no loss depends on has reported nothing
                 reduce_factors(factors, self.reduction, places, name)
         return losses.detach()
 

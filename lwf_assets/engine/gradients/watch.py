@@ -22,7 +22,7 @@ from lwf_assets.errors import LwfError
 
 AUTOCAST = (
     "the model's forward pass runs under autocast, in which its gradients are rounded; per-sample gradients are taken "
-    "in the type of the weights. Leave the autocast, or, after a training in mixed precision, load the model anew: "
+    "in the type of the weights. Leave the autocast, or, after a training in mixed precision, load the model again: "
     "Trainer leaves its autocast in the model"
 )
 
@@ -66,7 +66,7 @@ class GradientWatch(TorchFunctionMode):
         super().__init__()
         self.batch, self.positions = shape
         if self.batch == self.positions and self.batch > 1:
-            raise ValueError("batch and positions must differ; take one sample less")
+            raise ValueError("batch and positions must differ; use one sample less")
         self.receive = receive
         self._rules = rules
         self._nodes_with_rule = nodes_with_rule
@@ -117,7 +117,7 @@ class GradientWatch(TorchFunctionMode):
         # A copy as integers, or where no gradient is wanted, is a constant.
         if name is not None and result is not source and result.requires_grad and result.is_floating_point():
             self._names[id(result)] = name
-            # Kept: the id of a tensor that is gone may be given to another.
+            # Kept: the id of a tensor that no longer exists may be given to another.
             self._copies[id(result)] = (result, result._version)
         return result
 
@@ -157,8 +157,8 @@ class GradientWatch(TorchFunctionMode):
         """Hand out the factors that follow from the `gradient` of an operation's result."""
         if self._in_forward:
             raise LwfError(
-                "the model differentiates within its forward pass, which cannot be told from the backward pass of its "
-                "loss: gradients of single samples cannot be computed for it"
+                "the model differentiates within its forward pass, which cannot be told apart from the backward pass "
+                "of its loss: gradients of single samples cannot be computed for it"
             )
         by_position = self.by_sample(gradient) if gradient.ndim == 2 else gradient
         for name, factor in found:

@@ -22,7 +22,7 @@ def saved_state(args: TrainingArguments, state: TrainerState, name: str) -> Path
     path = _path(args, state, name)
     if not path.is_file():
         raise LwfError(
-            f"{path.parent}: holds no {name}, so the training cannot go on from it; "
+            f"{path.parent}: holds no {name}, so training cannot resume from it; "
             "resume from a checkpoint in output_dir that was written with the same callbacks"
         )
     return path

@@ -1,4 +1,4 @@
-"""The fine-tune: a Hugging Face Trainer that stops at a loss that is no number and survives being killed."""
+"""The fine-tune: a Hugging Face Trainer that stops at a loss that is not a number and survives being killed."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def fine_tune(
         checkpoint_every: steps between checkpoints.
         pad_id: token that fills short rows.
         callbacks: for example `PeriodicUnlearning`.
-        progress: told of every step, and of the curve.
+        progress: notified of every step, and of the curve.
         label: what the phase is called.
         penalty: added to the loss of every batch; under gradient accumulation a step has the mean of its batches'
-            penalties. The curve stays that of the learning loss; `progress` is told of `learning/penalty` beside it.
+            penalties. The curve stays that of the learning loss; `progress` gets `learning/penalty` in addition.
 
     Returns:
         The loss curve from the first step on, also after a resume.
@@ -166,7 +166,7 @@ class _Collator:
 
 
 class _FineTuner(Trainer):  # type: ignore[misc]
-    """Trainer that forms logits only where there is loss, and refuses to go on from a loss that is no number."""
+    """Trainer that forms logits only where there is loss, and refuses to go on from a loss that is not a number."""
 
     def __init__(self, *args: Any, penalty: Penalty | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -202,7 +202,7 @@ class _FineTuner(Trainer):  # type: ignore[misc]
                 at_fault, value = "penalty on the learning loss", self._penalties[-1][0]
             raise LwfError(
                 f"the {at_fault} became {value.item()} at step {self.state.global_step + 1}; the run was stopped. "
-                f"Lower training.learning_rate ({self.args.learning_rate}), or look at the rows of learning_data"
+                f"Lower training.learning_rate ({self.args.learning_rate}), or check the rows of learning_data"
             )
         return loss
 

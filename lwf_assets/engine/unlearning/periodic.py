@@ -50,7 +50,7 @@ ASCENT = Ascent()
 
 
 class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
-    """Every `interval` learning steps, one step that forgets a batch of `samples`: of gradient ascent, unless told.
+    """Every `interval` learning steps, one step that forgets a batch of `samples`: of gradient ascent, by default.
 
         Trainer(..., callbacks=[PeriodicUnlearning(samples)])
 
@@ -109,11 +109,13 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         if interval < 1 or batch_size < 1:
             raise ValueError("interval and batch_size must be at least 1")
         if sample_ids is not None and len(sample_ids) != len(samples):
-            raise ValueError(f"one id a sample is needed; got {len(sample_ids)} for {len(samples)} samples")
+            raise ValueError(f"one id per sample is needed; got {len(sample_ids)} for {len(samples)} samples")
         if sample_ids is not None and len(set(sample_ids)) != len(sample_ids):
-            raise ValueError("sample_ids must differ from each other: the ledger knows samples by them")
+            raise ValueError("sample_ids must be unique: the ledger identifies samples by them")
         if not isinstance(per_sample_cap, int | float) and len(per_sample_cap) != len(samples):
-            raise ValueError(f"one cap for all or one a sample is needed; got {len(per_sample_cap)} for {len(samples)}")
+            raise ValueError(
+                f"one cap for all or one per sample is needed; got {len(per_sample_cap)} for {len(samples)}"
+            )
         self.samples = list(samples)
         self.sample_ids = list(sample_ids) if sample_ids is not None else [str(n) for n in range(len(samples))]
         self.interval = interval
@@ -233,7 +235,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         if self.objective.needs_reference and self._reference_nll is None:
             raise LwfError(
                 f"{path}: was written without the reference likelihoods that the objective needs; resume with the "
-                "objective that the run began with, or remove the checkpoints and begin anew"
+                "objective that the run began with, or remove the checkpoints and start again"
             )
 
     @torch.no_grad()

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLES_DRAWN = 100
-"""At most so many single samples are drawn as lines in one panel; means are over all."""
+"""At most this many single samples are drawn as lines in one panel; means are over all."""
 POINTS_DRAWN = 400
-"""At most so many samples are drawn as points, evenly from all."""
+"""At most this many samples are drawn as points, evenly from all."""
 
 _CHOSEN, _NOT_CHOSEN = "chosen for unlearning", "not chosen"
 
@@ -42,7 +42,7 @@ def confidence_histogram(
     """Distribution of FC over the scored samples, the chosen ones apart.
 
     `threshold` is the FC where the choice ends; None where FC did not decide it. `constant`, the term that all samples
-    share, is taken off, for it can be so large that the axis shows nothing else.
+    share, is taken off, because it can be so large that the axis shows nothing else.
     """
     from matplotlib.ticker import MaxNLocator
 

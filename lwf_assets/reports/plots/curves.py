@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lwf_assets.comparison.records import Curve
 
 POINTS_DRAWN = 160
-"""A longer curve is thinned to about so many points, after smoothing."""
+"""A longer curve is thinned to about this many points, after smoothing."""
 
 
 def loss_curves(curves: Sequence[Curve], *, what: str = "training loss (nats per token)") -> Figure:

@@ -85,7 +85,7 @@ def legend_of_figure(figure: Figure, axes: Axes) -> None:
 
 
 def say_empty(axes: Axes) -> None:
-    """Say that there is nothing to draw, for an empty plot looks like a defect."""
+    """Say that there is nothing to draw, because an empty plot looks like a defect."""
     axes.tick_params(length=0, labelleft=False, labelbottom=False)
     axes.grid(visible=False)
     axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", fontsize=FONT_SIZE, color=INK)

@@ -575,5 +575,5 @@ def test_the_batch_that_is_tried_first_has_a_size_of_its_own(monkeypatch: pytest
 
 def test_autocast_is_refused() -> None:
     """Its gradients are rounded, and mixed with those of the weights' own type."""
-    with torch.autocast("cpu", torch.bfloat16), pytest.raises(LwfError, match="load the model anew"):
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(LwfError, match="load the model again"):
         fisher_diagonal(tiny_llama(), [Sample([1], [2, 3]), Sample([4, 5], [6])])

@@ -438,7 +438,7 @@ def test_as_many_groups_as_positions_are_no_positions() -> None:
 
 def test_as_many_samples_as_positions_are_refused() -> None:
     parameters = _parameters(w=(WIDTH,))
-    with pytest.raises(ValueError, match="must differ"):
+    with pytest.raises(ValueError, match="must be unique"):
         watching(parameters, (POSITIONS, POSITIONS), _never)
     watching(parameters, (1, 1), _never)
 

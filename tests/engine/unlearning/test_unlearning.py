@@ -379,5 +379,5 @@ def test_settings_that_mean_nothing() -> None:
         PeriodicUnlearning(FORGOTTEN, interval=0)
     with pytest.raises(ValueError, match="at least 1"):
         PeriodicUnlearning(FORGOTTEN, batch_size=0)
-    with pytest.raises(ValueError, match="must differ"):
+    with pytest.raises(ValueError, match="must be unique"):
         PeriodicUnlearning(FORGOTTEN, sample_ids=["same"] * 9)

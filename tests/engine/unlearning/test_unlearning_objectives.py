@@ -322,7 +322,7 @@ def test_a_retained_loss_that_is_no_number_is_an_error(tmp_path: Path) -> None:
 
 
 def test_settings_that_mean_nothing() -> None:
-    with pytest.raises(ValueError, match="one cap for all or one a sample is needed; got 8 for 9"):
+    with pytest.raises(ValueError, match="one cap for all or one per sample is needed; got 8 for 9"):
         PeriodicUnlearning(FORGOTTEN, per_sample_cap=[1.0] * 8)
     for arguments, message in (
         ({"samples": []}, "nothing to retain"),
