@@ -264,7 +264,7 @@ ASSETS: tuple[AssetSpec, ...] = (
             "forgetting_prompts",
             "utility_data",
         ),
-        code_version="1",
+        code_version="2",
         settings=lambda study: {
             "context": context_settings(study),
             "response_examples": study.evaluation.response_examples,
@@ -284,7 +284,7 @@ ASSETS: tuple[AssetSpec, ...] = (
         "forgetting_probe",
         dimensions=(LEARNING_TASK, MODEL),
         inputs=("base_model", "reference_checkpoint", "lwf_checkpoint", "arm_checkpoint", "scored_forget_set"),
-        code_version="1",
+        code_version="2",
         settings=lambda study: {
             "context": context_settings(study),
             "probe": fields_of(study.probe, without=("models",)) if study.probe else None,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from places import FIXTURES
 
 from lwf_assets.graph.cells import Cell
+from lwf_assets.graph.table import ASSET
 from lwf_assets.lineage.audit import audit
 from lwf_assets.planning.plan import Action, make_plan
 from lwf_assets.store.home import Home
@@ -27,11 +29,27 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Home]:
     return load_study(folder / "study" / "study.yaml"), Home(folder / "home")
 
 
-def test_it_plans_nothing_to_do(old: tuple[Study, Home]) -> None:
+RAISED = {"evaluation": "1", "forgetting_probe": "1"}
+"""Assets whose `code_version` was raised since, with the one they had: f15cfa9 had changed the optimizer of relearning,
+how memorization is measured and how distances of weights are summed, and kept the versions as they were."""
+FOLLOWING = {"eval_report", "leaderboard"}
+
+
+def test_it_plans_nothing_to_do(old: tuple[Study, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the versions that it was built by: no move of the code, and no new setting, made anything stale."""
+    for name, version in RAISED.items():
+        monkeypatch.setitem(ASSET, name, replace(ASSET[name], code_version=version))
     study, home = old
     plan = make_plan(study, home.store, home.file_hashes)
     assert len(plan.steps) == 49
     assert {str(step.cell): step.reasons for step in plan.steps if step.action != Action.NOTHING} == {}
+
+
+def test_what_is_computed_otherwise_since_is_stale_and_nothing_else(old: tuple[Study, Home]) -> None:
+    study, home = old
+    stale = make_plan(study, home.store, home.file_hashes).stale
+    assert {step.cell.asset for step in stale} == {*RAISED, *FOLLOWING}
+    assert {step.reasons for step in stale if step.cell.asset in RAISED} == {("its code changed: 1 -> 2",)}
 
 
 @pytest.mark.parametrize(
