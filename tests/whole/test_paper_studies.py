@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,16 @@ import pytest
 import yaml
 from header_models import write_header_model
 from places import ROOT
-from tiny import save_tiny_model
 
-from lwf_assets.building.materialize import materialize
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.cost.row_counts import Known
 from lwf_assets.graph.cells import Cell, cells
 from lwf_assets.graph.partitions import partitions
 from lwf_assets.planning.plan import make_plan
 from lwf_assets.store.home import Home
-from lwf_assets.store.layout import read_summary
 from lwf_assets.store.manifest import Manifest
-from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK, Partition
+from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.store.store import Artifact
-from lwf_assets.store.tables import read_rows
 from lwf_assets.study.file import _Loader, load_study
 from lwf_assets.study.sections import HubModel
 from lwf_assets.study.study import Study
@@ -34,26 +29,28 @@ from lwf_assets.tasks.settings import HubSource
 
 sys.path.append(str(ROOT / "tests" / "tasks"))
 
-from hub_mirrors import WRITERS, write_jsonl
+from paper_studies import (
+    ABLATIONS,
+    BASELINES,
+    CONTROLS,
+    GRID,
+    LARGE,
+    OBJECTIVES,
+    SMALL,
+    SWEEPS,
+    TASKS,
+    offline,
+    small_world,
+)
 
-SMALL, LARGE = ROOT / "studies" / "paper_llama3.2_1b.yaml", ROOT / "studies" / "paper_llama3_8b.yaml"
 BOTH_STUDIES = pytest.mark.parametrize("path", [SMALL, LARGE], ids=["1b", "8b"])
 
-TASKS = ("gsm8k", "qasc", "sst5", "dental", "psychol")
-GRID = {(learned, forgotten) for learned in TASKS for forgotten in (*TASKS, "mixed") if learned != forgotten}
-
-ABLATIONS = ("low", "random", "upfront", "random_timing")
-BASELINES = ("bss", "l2_sp", "weight_decay")
-OBJECTIVES = ("npo", "simnpo", "gradient_difference", "gradient_difference_kl")
-CONTROLS = ("random_tokens", "weight_noise")
-SWEEPS = (
-    *("ratio_quarter", "ratio_tenth", "interval_2", "interval_20"),
-    *("rate_third", "rate_triple", "alpha_hundredfold", "alpha_one"),
-)
 
 # By hand. 1B: an arm that forgets does so with `mixed`, 5 cells each, but a sweep only for gsm8k, 1 cell each:
 # 4 ablations x 5 + 4 objectives x 5 + 2 controls x 5 + 8 sweeps + 3 baselines x 5 + extra_steps x 5.
 ARM_CELLS = {SMALL: 20 + 20 + 10 + 8 + 15 + 5, LARGE: 20 + 5}
+
+
 # 5 references, 25 LWF (5 x 4 single tasks, 5 x mixed), and the arms; five seeds each.
 FINE_TUNES = {SMALL: 5 * (5 + 25 + 78), LARGE: 5 * (5 + 25 + 25)}
 
@@ -178,11 +175,15 @@ def test_models_and_data_are_pinned(path: Path) -> None:
 
 # What the paper says, by the key that says it. Whatever stands below a marked key and has no mark of its own is meant.
 NAMES_OF_TASKS = {f"{section}.{task}.preset" for section in ("learning_tasks", "forgetting_tasks") for task in TASKS}
+
+
 PAPERS_ARMS = {
     *(f"arms.{name}.kind" for name in (*ABLATIONS, "bss")),
     *("arms.low.confidence.end", "arms.random.confidence.end"),
     *("arms.upfront.unlearning.timing", "arms.random_timing.unlearning.timing"),
 }
+
+
 PAPERS = {
     SMALL: {"model.source.id", "mixed", *NAMES_OF_TASKS, *PAPERS_ARMS},
     LARGE: {"model.source.id", *PAPERS_ARMS},
@@ -241,8 +242,12 @@ SHAPES = {
     SMALL: {"hidden": 2048, "intermediate": 8192, "layers": 16, "key_value": 512, "tied": True},
     LARGE: {"hidden": 4096, "intermediate": 14336, "layers": 32, "key_value": 1024, "tied": False},
 }
+
+
 PARAMETERS = {SMALL: 1_235_814_400, LARGE: 8_030_261_248}
 """As the models' cards count them."""
+
+
 VOCABULARY = 128_256
 
 
@@ -305,52 +310,6 @@ def test_it_fits_the_gpu_that_the_study_names(path: Path, tmp_path: Path) -> Non
     assert surely >= 6 * bytes_per_weight * PARAMETERS[path]  # weights, gradients, two moments of each of two Adams
 
 
-def offline(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """No hub, and no cache of earlier runs."""
-    import datasets.config
-    import huggingface_hub.constants
-
-    patch.setenv("HF_DATASETS_OFFLINE", "1")
-    patch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(folder / "cache"))
-
-
-def local_task(folder: Path, task: str, rows: dict[str, int]) -> dict[str, Any]:
-    """The task's source and size, over what the paper's study says of it."""
-    return {"source": {"id": str(folder / "hub" / task)}, "rows": rows, "max_new_tokens": 6 if task == "gsm8k" else 2}
-
-
-def small_world(path: Path, folder: Path, **changes: Any) -> Study:
-    """The paper's study with local mirrors of its data sets and a tiny random model: a few rows, a few steps, one
-    seed."""
-    save_tiny_model(folder / "model")
-    texts = ({"id": "river", "text": "A river slows down."}, {"id": "soup", "text": "Warm some oil in a pot."})
-    write_jsonl(folder / "neutral.jsonl", list(texts))
-    for task, write in WRITERS.items():
-        (folder / "hub" / task).mkdir(parents=True)
-        write(folder / "hub" / task)
-    values = {
-        "extends": str(path),
-        "model": {"source": {"kind": "directory", "path": "model"}, "dtype": "float32", "max_length": 256},
-        "learning_tasks": {task: local_task(folder, task, {"train": 8, "validation": 2, "test": 3}) for task in TASKS},
-        "forgetting_tasks": {task: local_task(folder, task, {"train": 4, "test": 2}) for task in TASKS},
-        "generation": {"max_new_tokens": 6},
-        "training": {
-            **{"epochs": None, "max_steps": 4, "batch_size": 2, "gradient_accumulation": 1},
-            **{"learning_rate": 0.01, "autocast": "off", "validate_every": 2},
-        },
-        "fisher": {"samples": 3},
-        "unlearning": {"interval": 2, "forgetting_rate": 1e-4, "batch_size": 2, "per_sample_cap": 20.0},
-        "evaluation": {"response_examples": 1, "neutral_text": "neutral.jsonl"},
-        "probe": {"relearning_steps": 1, "quantization": [8], "prompt_forms": ["{prompt}\n"]},
-        "seeds": [0],
-        **changes,
-    }
-    (folder / "study.yaml").write_text(yaml.safe_dump(values))
-    return load_study(folder / "study.yaml")
-
-
 @BOTH_STUDIES
 def test_the_plan_passes_on_local_mirrors(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offline(tmp_path, monkeypatch)
@@ -360,114 +319,3 @@ def test_the_plan_passes_on_local_mirrors(path: Path, tmp_path: Path, monkeypatc
     assert dict(Counter(step.cell.asset for step in plan.steps)) == expected_cells(path)
     assert len(plan.stale) == len(plan.steps)
     assert plan.blocked == ()
-
-
-SEEN = "psychol"
-"""The learning task that has arms in the study that is built; no sweeps there, which are kinds that others have too."""
-
-
-def builds(test: Callable[[Home], None]) -> Callable[[Home], None]:
-    """Marks what needs the whole study: two minutes of one core, which may be many more of a shared one."""
-    return pytest.mark.slow(pytest.mark.timeout(3000)(test))
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """The smaller model's study, built cell by cell in the order of the graph."""
-    folder = tmp_path_factory.mktemp("paper")
-    arms = {name: {"learning_tasks": [] if name in SWEEPS else [SEEN]} for name in load_study(SMALL).arms}
-    with pytest.MonkeyPatch.context() as patch:
-        offline(folder, patch)
-        study, home = small_world(SMALL, folder, arms=arms), Home(folder / "home")
-        for cell in cells(study):
-            materialize(study, home.store, cell, file_hash=home.file_hashes)
-        yield home
-
-
-def built(home: Home, asset: str, **coordinates: str) -> Path:
-    artifact = home.store.current(asset, Partition(**coordinates))
-    assert artifact is not None
-    return artifact.path
-
-
-@builds
-def test_the_leaderboard_has_every_cell_and_no_verdict_from_one_seed(whole: Home) -> None:
-    board = built(whole, "leaderboard")
-    rows = read_rows(board / "leaderboard.parquet")
-
-    assert {(row["learning_task"], row["forgetting_task"]) for row in rows} == GRID
-    assert len(rows) == 25
-    assert {row["verdict"] for row in rows} == {"too few seeds to say"}
-    assert {row["seeds"] for row in rows} == {1}
-    assert {row["items"] for row in rows} == {3}
-    page = (board / "leaderboard.html").read_text()
-    assert all(task in page for task in (*TASKS, "mixed"))
-
-
-@builds
-def test_each_report_compares_the_models_of_its_cell(whole: Home) -> None:
-    without_forgetting = {"base", "reference", "lwf"}
-    arms_alone = {*BASELINES, "extra_steps"}
-    for learned, forgotten in GRID:
-        folder = built(whole, "eval_report", forgetting_task=forgotten, learning_task=learned)
-        summary = read_summary(folder)
-        expected = set(without_forgetting)
-        if learned == SEEN:
-            expected |= arms_alone
-            if forgotten == "mixed":
-                expected |= {*ABLATIONS, *OBJECTIVES, *CONTROLS}
-        assert {entry["model"] for entry in summary["models"]} == expected
-        assert summary["verdict"] == "too few seeds to say"
-        measured = {effect["measure"] for effect in summary["effects"] if effect["model"] == "lwf"}
-        assert {
-            *("accuracy", "target_nll", "neutral_nll", "forgetting_task_accuracy", "forgotten_nll", "learning_auc"),
-        } <= measured
-        assert re.match(r"Too few seeds to say \(1 trained\)|No verdict", summary["outcome"])
-        assert (folder / "report.html").stat().st_size > 10_000
-
-
-@builds
-def test_mixed_forgets_all_tasks_but_the_one_that_is_learned(whole: Home) -> None:
-    for learned in TASKS:
-        folder = built(whole, "scored_forget_set", forgetting_task="mixed", learning_task=learned)
-        rows = read_rows(folder / "scored_forget_set.parquet")
-        assert {row["source_task"] for row in rows} <= {*TASKS} - {learned}
-        assert len({row["source_task"] for row in rows}) >= 3  # a tiny model may have nothing to say to one of them
-
-
-@builds
-def test_the_arms_do_what_their_names_say(whole: Home) -> None:
-
-    def arm(name: str) -> Path:
-        return built(whole, "arm_checkpoint", arm=f"{name}.mixed", learning_task=SEEN)
-
-    def ends(folder: Path) -> tuple[float, float]:
-        """Mean FC of what is forgotten, and of what is not."""
-        rows = read_rows(folder / "scored_forget_set.parquet")
-        of = {chosen: [r["forgetting_confidence"] for r in rows if r["selected"] is chosen] for chosen in (True, False)}
-        return sum(of[True]) / len(of[True]), sum(of[False]) / len(of[False])
-
-    def steps(folder: Path) -> set[int]:
-        return {row["step"] for row in read_rows(folder / "seed-0" / "unlearning_ledger.parquet")}
-
-    high = ends(built(whole, "scored_forget_set", forgetting_task="mixed", learning_task=SEEN))
-    low = ends(arm("low"))
-    assert high[0] > high[1]
-    assert low[0] < low[1]
-    assert low[0] == pytest.approx(high[1])  # half and half
-    assert steps(built(whole, "lwf_checkpoint", forgetting_task="mixed", learning_task=SEEN)) == {2, 4}
-    assert steps(arm("upfront")) == {-1, 0}
-    assert len(steps(arm("random_timing"))) == 2
-    assert min(steps(arm("random_timing"))) >= 1
-
-
-@builds
-def test_probes_and_utility_are_there(whole: Home) -> None:
-    probe = read_rows(built(whole, "forgetting_probe", model="lwf.dental", learning_task="gsm8k") / "probe.parquet")
-    utility = read_rows(built(whole, "evaluation", model="lwf.dental", learning_task="gsm8k") / "utility.parquet")
-
-    assert {row["probe"] for row in probe} == {"int8", "format", "relearning"}
-    assert {(row["group"], row["task"]) for row in utility} == {
-        *(("forgetting", task) for task in TASKS),
-        ("neutral", "neutral"),
-    }

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from types import EllipsisType
+from collections.abc import Callable
 from typing import Any
 
 import odd_models
@@ -25,30 +21,20 @@ from by_hand import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_models import Causal, build, error_of_fisher, error_of_terms, samples_of
-from tiny import random_samples, tiny_llama
+from reductions import EIGHT_TOKENS, EXACT, REFUSED, Nothing
+from tiny import tiny_llama
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
+from transformers import AutoModelForCausalLM, GPT2Config
 
-from lwf_assets.engine.fisher import SquaredGradients, fisher_diagonal
-from lwf_assets.engine.gradients import blocks as gradient_blocks
+from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.gradients import per_sample as per_sample_gradients
-from lwf_assets.engine.gradients.blocks import GradientsOfSamples
-from lwf_assets.engine.gradients.per_sample import gradients_handed_to, reduce_per_sample_gradients
+from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
 
-LOGGER = "lwf_assets.engine.gradients.per_sample"
-EIGHT_TOKENS = samples_of((3, 5), (2, 6), (4, 4), (1, 7), (5, 3))
 ALL_LENGTHS = samples_of((3, 5), (1, 1), (4, 2), (0, 8), (9, 1), (1, 3))
-REFUSED = {"Checkpointed", "CheckpointedReentrant", "DifferentiatesInForward"}
-EXACT = {
-    name: kind
-    for name, kind in vars(odd_models).items()
-    if isinstance(kind, type) and issubclass(kind, Causal) and name not in REFUSED
-}
 
 
 @pytest.mark.parametrize("kind", EXACT)
@@ -190,95 +176,6 @@ def test_dropout_is_off() -> None:
     assert relative_error(fisher_diagonal(model.train(), EIGHT_TOKENS), expected) == 0
 
 
-# What the log says.
-
-
-def _warnings(caplog: pytest.LogCaptureFixture, model: Any, samples: list[Sample], **settings: Any) -> list[str]:
-    with caplog.at_level(logging.WARNING, logger=LOGGER):
-        fisher_diagonal(model, samples, **settings)
-    return [record.getMessage() for record in caplog.records if record.name == LOGGER]
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, None])
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"mixtral"}))
-def test_common_architectures_have_a_rule_for_everything(
-    architecture: str, tied: bool, batch_size: int | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    model = tiny_model(architecture, tied=tied)
-    assert _warnings(caplog, model, samples_of_all_lengths(4), batch_size=batch_size) == []
-
-
-@pytest.mark.parametrize("kind", ["Shared", "Flattened", "Heads", "HeadsOfLogits", "Gemma", "InPlace", "Positions"])
-def test_common_ways_have_a_rule(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert _warnings(caplog, build(EXACT[kind]), EIGHT_TOKENS, batch_size=3) == []
-
-
-def test_experts_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    model = tiny_model("mixtral")
-    experts = [(name, p) for name, p in model.named_parameters() if ".experts." in name]
-    (warning,) = _warnings(caplog, model, samples_of_all_lengths(6), batch_size=2)
-    assert warning.startswith(
-        f"{len(experts)} parameter tensors ({sum(p.numel() for _, p in experts):,} elements; "
-        f"first {min(name for name, _ in experts)}) are differentiated one sample at a time"
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "count", "first"),
-    [
-        (odd_models.Merged, 4, "a"),
-        (odd_models.OwnFunction, 1, "weight"),
-        (odd_models.TiedAndTransposedInTheMiddle, 1, "embedding.weight"),
-        (odd_models.PositionsFirst, 4, "layer.bias"),
-        (odd_models.BesideWhatHasNoRule, 2, "bias"),
-        (odd_models.WideNorm, 2, "norm.bias"),
-        (odd_models.AllExperts, 8, "experts.0.0.bias"),
-        (odd_models.ScaledColumns, 2, "scale"),
-    ],
-)
-def test_what_is_found_is_named(
-    kind: Callable[[], Causal], count: int, first: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    (warning,) = _warnings(caplog, build(kind), EIGHT_TOKENS, batch_size=3)
-    assert warning.startswith(f"{count} parameter tensors (")
-    assert f"; first {first}) " in warning
-
-
-def test_what_is_found_later_is_named_by_itself(caplog: pytest.LogCaptureFixture) -> None:
-    """An expert that no token of the first batches reaches."""
-
-    class Rare(Causal):
-        def build(self) -> None:
-            self.often, self.seldom = odd_models.random_weights((6,)), odd_models.random_weights((6,))
-
-        def embed(self, input_ids: Tensor) -> Tensor:
-            x = self.embedding(input_ids) * torch.tanh(self.often)
-            return x * torch.tanh(self.seldom) if input_ids.shape[1] < 4 else x
-
-    samples = samples_of((4, 4), (3, 5), (1, 2), (2, 1), (1, 1))
-    model = build(Rare)
-    warnings = _warnings(caplog, model, samples)
-    assert ["often" in warning for warning in warnings] == [True, False]
-    assert "; first seldom)" in warnings[1]
-    assert error_of_fisher(model, samples) <= 1e-5
-
-
-def test_a_sample_may_reach_none_of_those_that_are_alone() -> None:
-    class LongOnes(Causal):
-        def build(self) -> None:
-            self.scale = odd_models.random_weights((6,))
-
-        def embed(self, input_ids: Tensor) -> Tensor:
-            x = self.embedding(input_ids)
-            return x * torch.tanh(self.scale) if input_ids.shape[1] > 3 else x
-
-    assert error_of_terms(build(LongOnes), samples_of((4, 4), (3, 5), (1, 2), (2, 1), (1, 1))) <= 1e-5
-
-
-# Batches and lengths.
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 12)), min_size=1, max_size=9),
@@ -314,22 +211,11 @@ def test_extreme_lengths(extreme: str, architecture: str) -> None:
     assert error_of_terms(model, samples, batch_size=2) <= 1e-5
 
 
-class _Nothing:
-    """A reduction that keeps nothing."""
-
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
-        for _ in gradients:
-            pass
-
-    def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
-        pass
-
-
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("kind", ["Shared", "Merged"])
 def test_losses_come_in_the_order_of_the_samples(kind: str, reduction: str) -> None:
     model = build(EXACT[kind])
-    losses = reduce_per_sample_gradients(model, ALL_LENGTHS, _Nothing(), loss_reduction=reduction, batch_size=4)
+    losses = reduce_per_sample_gradients(model, ALL_LENGTHS, Nothing(), loss_reduction=reduction, batch_size=4)
     precise = in_float64(model)
     assert losses == pytest.approx([loss_by_hand(precise, s, reduction).item() for s in ALL_LENGTHS], rel=1e-5)
 
@@ -359,9 +245,6 @@ def test_progress_counts_every_sample_once() -> None:
     assert progress.total == 6
 
 
-# Low precision.
-
-
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma", "mixtral"])
 def test_bfloat16_weights_are_near_the_float32_loop(architecture: str) -> None:
     model = tiny_model(architecture).to(torch.bfloat16)
@@ -381,179 +264,6 @@ def test_bfloat16_sums_of_many_samples_lose_nothing(kind: str) -> None:
     many = fisher_diagonal(model, EIGHT_TOKENS[:1] * 600, batch_size=50)
     total, expected = (sum(value.sum().item() for value in fisher.values()) for fisher in (many, one))
     assert total == pytest.approx(expected, rel=0.02)
-
-
-# Memory.
-
-
-class _LargestTensor(TorchDispatchMode):
-    """The largest tensor that any operation gives, in elements."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(value, Tensor):
-                self.elements = max(self.elements, value.numel())
-        return result
-
-
-def test_gradients_of_a_batch_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", 500)
-    model, samples = tiny_llama(), samples_of(*[(2, 2)] * 8)
-    reduction = SquaredGradients(model, len(samples))
-    with _LargestTensor() as largest:
-        reduce_per_sample_gradients(model, samples, reduction)
-    matrix = model.model.embed_tokens.weight.numel()
-    assert largest.elements < 2 * matrix  # activations and logits are smaller, gradients of the batch eight times
-
-
-class _Watching(_Nothing):
-    """Notes how large blocks are, and that no gradients are around when the next ones come."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.parameters = dict(model.named_parameters())
-        self.largest: dict[str, int] = {}
-        self.alive = 0
-        self.calls = 0
-
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
-        for samples, some in gradients:
-            self.calls += 1
-            self.largest[name] = max(self.largest.get(name, 0), some.numel() // len(samples))
-            self.alive = max(self.alive, sum(p.grad is not None for p in self.parameters.values()))
-
-
-@pytest.mark.parametrize("architecture", ["llama", "mixtral"])
-def test_no_gradient_is_kept_by_a_parameter(architecture: str) -> None:
-    model = tiny_model(architecture)
-    watching = _Watching(model)
-    reduce_per_sample_gradients(model, samples_of_all_lengths(4), watching)
-    assert watching.calls >= 4
-    assert watching.alive == 0
-
-
-def test_blocks_are_as_small_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", 64)
-    model = tiny_model("llama")
-    watching = _Watching(model)
-    reduce_per_sample_gradients(model, samples_of_all_lengths(4), watching)
-    assert max(watching.largest.values()) <= 64
-
-
-@pytest.mark.parametrize("limit", [7, 64])
-@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_small_blocks_give_the_same(architecture: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", limit)
-    model = tiny_model(architecture)
-    assert error_of_fisher(model, samples_of_all_lengths(3)) <= 1e-5
-    assert error_of_terms(model, samples_of_all_lengths(3)) <= 1e-5
-
-
-def test_nothing_of_a_batch_lives_on() -> None:
-    """Neither activations nor factors: tensors alive are those from before."""
-    model = build(odd_models.Positions)
-    fisher_diagonal(model, EIGHT_TOKENS)  # what is made once and kept
-    gc.collect()
-    before = _tensors()
-    reduce_per_sample_gradients(model, EIGHT_TOKENS, _Nothing())
-    assert _tensors() == before  # without the collector's help
-
-
-def _tensors() -> int:
-    return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
-
-
-# As found.
-
-
-@contextmanager
-def _as_found(model: nn.Module) -> Iterator[None]:
-    """Some parameters have a gradient, some are frozen; afterwards it is the same, bit for bit."""
-    for number, parameter in enumerate(model.parameters()):
-        parameter.grad = torch.full_like(parameter, number) if number % 2 else None
-        parameter.requires_grad_(number % 3 != 0)
-    found = {name: (p.grad, p.requires_grad) for name, p in model.named_parameters()}
-    copies = {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
-    yield
-    for name, parameter in model.named_parameters():
-        gradient, required = found[name]
-        assert parameter.grad is gradient
-        assert parameter.requires_grad == required
-        assert gradient is None or torch.equal(gradient, copies[name])
-        assert not parameter._post_accumulate_grad_hooks
-        assert not parameter._backward_hooks
-
-
-@pytest.mark.parametrize("kind", ["Shared", "Merged", "OwnFunction"])
-def test_gradients_stay_as_found(kind: str) -> None:
-    model = build(EXACT[kind])
-    with _as_found(model):
-        fisher_diagonal(model, EIGHT_TOKENS, batch_size=2)
-
-
-class _Failing(_Nothing):
-    """Fails when the gradient of the parameter `name` comes."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
-        for _ in gradients:
-            if name == self.name:
-                raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("name", ["head.weight", "back.bias", "a", "weight"])
-def test_gradients_stay_as_found_after_an_interruption_in_the_backward_pass(name: str) -> None:
-    model = build(odd_models.Merged)
-    with _as_found(model), pytest.raises(KeyboardInterrupt):
-        reduce_per_sample_gradients(model, EIGHT_TOKENS, _Failing(name), batch_size=2)
-
-
-def test_gradients_stay_as_found_after_an_interruption_between_batches() -> None:
-    class Interrupting(Silent):
-        def advance(self, amount: int = 1) -> None:
-            raise KeyboardInterrupt
-
-    model = build(odd_models.Merged)
-    with _as_found(model), pytest.raises(KeyboardInterrupt):
-        reduce_per_sample_gradients(model, EIGHT_TOKENS, _Nothing(), batch_size=2, progress=Interrupting())
-
-
-@pytest.mark.parametrize("kind", sorted(REFUSED))
-def test_gradients_stay_as_found_after_a_refusal(kind: str) -> None:
-    model = build(getattr(odd_models, kind))
-    with _as_found(model), pytest.raises(LwfError):
-        fisher_diagonal(model, EIGHT_TOKENS)
-
-
-def test_gradients_are_handed_over_one_at_a_time() -> None:
-    model, told = tiny_llama(), []
-    names = dict(model.named_parameters())
-
-    def receive(name: str, gradient: Tensor) -> None:
-        told.append(name)
-        assert gradient.shape == names[name].shape
-        assert all(parameter.grad is None for parameter in names.values())
-
-    (sample,) = random_samples(1)
-    with gradients_handed_to(receive, names):
-        loss_by_hand(model, sample).backward()
-    assert sorted(told) == sorted(names)
-
-
-def test_a_real_forward_pass_is_not_changed() -> None:
-    """The logits that a caller gets inside are those that it gets outside."""
-    model: PreTrainedModel = tiny_model("gpt2")
-    samples = samples_of_all_lengths(4)
-    losses = reduce_per_sample_gradients(model, samples, _Nothing())
-    with torch.no_grad():
-        expected = [loss_by_hand(model, sample).item() for sample in samples]
-    assert losses == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_batch_that_is_tried_first_has_a_size_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

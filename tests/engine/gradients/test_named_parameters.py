@@ -1,0 +1,107 @@
+"""Which parameters have no rule is found and named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import odd_models
+import pytest
+import torch
+from by_hand import (
+    ARCHITECTURES,
+    samples_of_all_lengths,
+    tiny_model,
+)
+from odd_models import Causal, build, error_of_fisher, error_of_terms, samples_of
+from reductions import EIGHT_TOKENS, EXACT
+from torch import Tensor
+
+from lwf_assets.engine.fisher import fisher_diagonal
+from lwf_assets.engine.samples import Sample
+
+LOGGER = "lwf_assets.engine.gradients.per_sample"
+
+
+def _warnings(caplog: pytest.LogCaptureFixture, model: Any, samples: list[Sample], **settings: Any) -> list[str]:
+    with caplog.at_level(logging.WARNING, logger=LOGGER):
+        fisher_diagonal(model, samples, **settings)
+    return [record.getMessage() for record in caplog.records if record.name == LOGGER]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, None])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"mixtral"}))
+def test_common_architectures_have_a_rule_for_everything(
+    architecture: str, tied: bool, batch_size: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model(architecture, tied=tied)
+    assert _warnings(caplog, model, samples_of_all_lengths(4), batch_size=batch_size) == []
+
+
+@pytest.mark.parametrize("kind", ["Shared", "Flattened", "Heads", "HeadsOfLogits", "Gemma", "InPlace", "Positions"])
+def test_common_ways_have_a_rule(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert _warnings(caplog, build(EXACT[kind]), EIGHT_TOKENS, batch_size=3) == []
+
+
+def test_experts_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny_model("mixtral")
+    experts = [(name, p) for name, p in model.named_parameters() if ".experts." in name]
+    (warning,) = _warnings(caplog, model, samples_of_all_lengths(6), batch_size=2)
+    assert warning.startswith(
+        f"{len(experts)} parameter tensors ({sum(p.numel() for _, p in experts):,} elements; "
+        f"first {min(name for name, _ in experts)}) are differentiated one sample at a time"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "first"),
+    [
+        (odd_models.Merged, 4, "a"),
+        (odd_models.OwnFunction, 1, "weight"),
+        (odd_models.TiedAndTransposedInTheMiddle, 1, "embedding.weight"),
+        (odd_models.PositionsFirst, 4, "layer.bias"),
+        (odd_models.BesideWhatHasNoRule, 2, "bias"),
+        (odd_models.WideNorm, 2, "norm.bias"),
+        (odd_models.AllExperts, 8, "experts.0.0.bias"),
+        (odd_models.ScaledColumns, 2, "scale"),
+    ],
+)
+def test_what_is_found_is_named(
+    kind: Callable[[], Causal], count: int, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (warning,) = _warnings(caplog, build(kind), EIGHT_TOKENS, batch_size=3)
+    assert warning.startswith(f"{count} parameter tensors (")
+    assert f"; first {first}) " in warning
+
+
+def test_what_is_found_later_is_named_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """An expert that no token of the first batches reaches."""
+
+    class Rare(Causal):
+        def build(self) -> None:
+            self.often, self.seldom = odd_models.random_weights((6,)), odd_models.random_weights((6,))
+
+        def embed(self, input_ids: Tensor) -> Tensor:
+            x = self.embedding(input_ids) * torch.tanh(self.often)
+            return x * torch.tanh(self.seldom) if input_ids.shape[1] < 4 else x
+
+    samples = samples_of((4, 4), (3, 5), (1, 2), (2, 1), (1, 1))
+    model = build(Rare)
+    warnings = _warnings(caplog, model, samples)
+    assert ["often" in warning for warning in warnings] == [True, False]
+    assert "; first seldom)" in warnings[1]
+    assert error_of_fisher(model, samples) <= 1e-5
+
+
+def test_a_sample_may_reach_none_of_those_that_are_alone() -> None:
+    class LongOnes(Causal):
+        def build(self) -> None:
+            self.scale = odd_models.random_weights((6,))
+
+        def embed(self, input_ids: Tensor) -> Tensor:
+            x = self.embedding(input_ids)
+            return x * torch.tanh(self.scale) if input_ids.shape[1] > 3 else x
+
+    assert error_of_terms(build(LongOnes), samples_of((4, 4), (3, 5), (1, 2), (2, 1), (1, 1))) <= 1e-5
