@@ -1,4 +1,4 @@
-"""The blocking asset checks: Dagster's face of `lwf_assets.building.checks`."""
+"""The blocking asset checks of Dagster, from `lwf_assets.building.checks`."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.
 

@@ -1,4 +1,4 @@
-"""What Dagster hands to the assets: the home of all artifacts, and MLflow."""
+"""The resources of the assets: the home of all artifacts, and MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one error type that is meant for the person at the keyboard."""
+"""The error type for what the user can fix."""
 
 from __future__ import annotations
 

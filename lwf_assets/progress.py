@@ -1,4 +1,4 @@
-"""What a long step tells whoever watches it: how far it is, and points of its curves."""
+"""The progress of a long step: how far it is, and points of its curves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told by the steps, implemented by the terminal, by Dagster's log and by MLflow."""
+    """Called by the steps; implemented by the terminal, by Dagster's log and by MLflow."""
 
     def begin(self, label: str, total: int) -> None:
         """A phase of `total` units of work starts; it ends when the next one begins."""
@@ -20,7 +20,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Reports to nobody."""
 
     def begin(self, label: str, total: int) -> None:
         """Ignored."""
@@ -33,7 +33,7 @@ class Silent:
 
 
 class Several:
-    """Tells each of several watchers."""
+    """Reports to each of several watchers."""
 
     def __init__(self, *watchers: Progress) -> None:
         self._watchers = watchers

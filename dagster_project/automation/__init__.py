@@ -1,1 +1,1 @@
-"""What runs by itself: requests for builds, the sensor that runs them, stale marks, the webhook."""
+"""What runs automatically: requests for builds, the sensor that runs them, stale marks, the webhook."""

@@ -1,6 +1,6 @@
 """Which runs an unattended build launches next: a pure function of the plan and of the runs there are.
 
-One sensor alone launches the runs of cells; schedules and other sensors only ask for a build. So two of them at once, a
+Only one sensor launches the runs of cells; schedules and other sensors only request a build. So two of them at once, a
 tick that was missed and a restart in the middle all end in the same build, and nothing is trained twice.
 """
 
@@ -36,7 +36,7 @@ class CellRun:
 
 @dataclass(frozen=True)
 class NextRuns:
-    """What to do now. `launch` may run at once; without it and without `waiting` the build is over."""
+    """What to do now. `launch` may run concurrently; without it and without `waiting` the build is over."""
 
     launch: tuple[Step, ...]
     waiting: tuple[str, ...]

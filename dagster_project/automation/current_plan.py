@@ -1,4 +1,4 @@
-"""What a sensor looks at: the plan, or why there is none now."""
+"""What sensors work with: the current plan, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lwf_assets.study.study import Study
 
 def plan_or_skip(study: Study, home: Home) -> Plan | dg.SkipReason:
     """The plan of the study. Where a file that it names cannot be read, half written perhaps, the reason to skip this
-    tick: the next one will tell."""
+    tick; the next tick tries again."""
     try:
         return make_plan(present_study(study), home.store, home.file_hashes)
     except (LwfError, OSError) as error:

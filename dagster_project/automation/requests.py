@@ -1,4 +1,4 @@
-"""Who asks for an unattended build: a schedule and two sensors.
+"""What requests an unattended build: a schedule and two sensors.
 
 Each launches a run of the job `request_build`, which plans what is stale and logs it. The sensor `run_builds` (see
 `run_builds.py`) notices that run and builds.
@@ -96,10 +96,10 @@ def _watch_data(study: Study, request: dg.JobDefinition) -> dg.SensorDefinition:
         """The cursor: the content that was last seen settled, the one that was seen last, and a count of changes."""
         try:
             now = _content_hash(present_study(study), home.place())
-        except (LwfError, OSError) as error:  # half written, perhaps: the next look will tell
+        except (LwfError, OSError) as error:  # half written, perhaps: the next tick tries again
             return dg.SensorResult(skip_reason=dg.SkipReason(str(error)))
         settled, last, count = json.loads(context.cursor) if context.cursor else (now, now, 0)
-        if now == settled or now != last:  # nothing new; or new since the last look: it may still be written to
+        if now == settled or now != last:  # nothing new; or new since the last tick: it may still be written to
             words = "no file has changed" if now == settled else "a file has changed: waiting for it to settle"
             return dg.SensorResult(skip_reason=dg.SkipReason(words), cursor=json.dumps([settled, now, count]))
         asked = dg.RunRequest(run_key=f"data-{count}-{now[:16]}", tags={ASKED_BY_TAG: "changed data"})

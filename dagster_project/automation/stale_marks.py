@@ -1,7 +1,7 @@
 """The stale marker of the Dagster UI: a check on every asset that says which of its partitions are stale, and why.
 
 Dagster's own marker reads fresh on partitioned assets, whatever changed; the planner knows better. The check blocks
-nothing: to be stale is no mistake. A sensor looks whenever the plan may have changed; the check can be run by hand too.
+nothing, because being stale is not an error. A sensor evaluates it when the plan changes; it can be run by hand too.
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the decorated functions as objects.

@@ -1,4 +1,4 @@
-"""By what the runs of an unattended build are known, and how often the sensors check."""
+"""The tags of the runs of an unattended build, and how often the sensors check."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _run(
         if event.is_step_failure:
             failure = event.step_failure_data
             if failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError":
-                continue  # the check's own words stand above
+                continue  # the check's own message is listed above
             described = failure.user_failure_data.description if failure.user_failure_data else None
             reasons.append(f"{event.step_key}: {(described or str(failure.error_display_string)).strip()}")
     if not_promoted and not reasons:

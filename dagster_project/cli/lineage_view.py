@@ -69,7 +69,7 @@ def print_differences(console: Console, found: Sequence[Difference]) -> None:
 
 
 def _grow(tree: Tree, told: Audit, link: Link, shown: set[str]) -> Tree:
-    """`tree` with what the link was made from below it; what stands in it already is only named again."""
+    """`tree` with what the link was made from below it; what it has already is only named again."""
     shown.add(link.name)
     for needed in told.chain.inputs(link):
         if needed.name in shown:

@@ -1,4 +1,4 @@
-"""DuckDB views over the store: what is current of every table, with its partition as columns."""
+"""DuckDB views over the store: the current rows of every table, with the partition as columns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store)
             artifact = store.current(spec.name, partition)
             for path, seed in _tables(artifact.path) if artifact else ():
                 place = {name: getattr(partition, name) for name in names} | seed
-                # What a table says of itself goes before what its place says: a model may be looked at by task.
+                # A table's own columns take precedence over those of its partition: a model may be measured by task.
                 told = set(pq.read_schema(path).names)
                 tables.setdefault(path.stem, []).append((path, {k: v for k, v in place.items() if k not in told}))
         for name, places in tables.items():

@@ -43,7 +43,7 @@ class Kind(StrEnum):
     PASSING = "passing"
     """The network, a busy database, a full disk or device: tried again, and failed as often as it may."""
     UNEXPECTED = "unexpected"
-    """A mistake of the program, or something nobody foresaw: trying again would do the same."""
+    """A bug, or something unforeseen: trying again would fail in the same way."""
 
 
 def kind_of(error: BaseException) -> Kind:

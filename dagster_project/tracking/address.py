@@ -39,5 +39,5 @@ def is_there(uri: str) -> bool:
 
 
 def web_address(uri: str) -> str:
-    """Where people look at what is in `uri`: the server itself, or where `lwf ui` serves a database."""
+    """The web page of what is in `uri`: the server itself, or where `lwf ui` serves a database."""
     return uri.rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{PORT}"

@@ -147,7 +147,7 @@ def tracked_cell(
         client.set_terminated(parent, "FAILED")
         raise
     client.set_terminated(run.info.run_id, "FINISHED")
-    # Nobody tells a step that it is the last one, so each leaves the parent as it would be if it were.
+    # No step knows that it is the last one, so each leaves the parent as if it were.
     if client.get_run(parent).info.status != "FAILED":
         client.set_terminated(parent, "FINISHED")
 

@@ -1,7 +1,7 @@
-"""The champion of each cell in MLflow's model registry: who becomes it, and the way back.
+"""The champion of each cell in MLflow's model registry: promotion and rollback.
 
-The decision is made in `comparison/promotion.py`. It is written on the model version, and in the store beside the
-verdicts on the checkpoint, where the lineage finds it.
+The decision is made in `comparison/promotion.py`. It is written on the model version, and in the store with the
+check results of the checkpoint, where the lineage finds it.
 """
 
 from __future__ import annotations

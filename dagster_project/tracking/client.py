@@ -22,7 +22,7 @@ def open_client(uri: str) -> MlflowClient:
 
 
 def experiment_of(client: MlflowClient, uri: str, home: Path, name: str) -> str:
-    """Id of the experiment of that name, made if it is not there: not to be done by two at once."""
+    """Id of the experiment of that name, created if missing, so two processes must not call it at the same time."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)

@@ -1,4 +1,4 @@
-"""Names of artifacts that MLflow knows: its runs, and versions of registered models."""
+"""Finds artifacts by names that MLflow knows: its runs, and versions of registered models."""
 
 from __future__ import annotations
 

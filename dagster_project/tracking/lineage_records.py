@@ -1,4 +1,4 @@
-"""What Dagster and MLflow have of the artifacts of a chain, beside what their manifests say."""
+"""What Dagster and MLflow have recorded of the artifacts of a chain, compared with their manifests."""
 
 from __future__ import annotations
 

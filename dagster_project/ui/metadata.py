@@ -1,4 +1,4 @@
-"""What the Dagster UI shows of an artifact: figures, where it lies, a few rows, a plot."""
+"""What the Dagster UI shows of an artifact: figures, path, a few rows, a plot."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def serve(
 
 
 def _program(name: str) -> str:
-    """The program that is installed beside this Python."""
+    """The program that is installed next to this Python."""
     return shutil.which(name, path=str(Path(sys.executable).parent)) or name
 
 

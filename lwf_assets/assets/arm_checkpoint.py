@@ -1,4 +1,4 @@
-"""Asset arm_checkpoint: what a study trains beside the reference and LWF: ablations, baselines and controls."""
+"""Asset arm_checkpoint: what a study trains in addition to the reference and LWF: ablations, baselines and controls."""
 
 from __future__ import annotations
 

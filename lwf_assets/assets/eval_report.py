@@ -1,4 +1,5 @@
-"""Asset eval_report: what forgetting did to one learning task, beside the arms, with verdicts; tables and a page.
+"""Asset eval_report: what forgetting did to one learning task, compared with the arms, with verdicts; tables and a
+page.
 
 It reads the tables of the evaluations, the probes, the forget set and the ledger: no model is loaded.
 """

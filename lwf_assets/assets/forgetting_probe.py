@@ -1,6 +1,6 @@
-"""Asset forgetting_probe: is what was forgotten gone, or only hidden?
+"""Asset forgetting_probe: was it really forgotten, or is it only hidden?
 
-Three looks at the samples that were chosen to be forgotten: how fast a few steps of training bring them back, whether
+Three probes of the samples that were chosen to be forgotten: how fast a few steps of training bring them back, whether
 rounding the weights to few bits does, and whether asking in another form does ("superficial forgetting").
 """
 

@@ -1,4 +1,4 @@
-"""Asset lwf_checkpoint: the fine-tune on D_L that unlearns D_U as it goes, per seed, with its unlearning ledger."""
+"""Asset lwf_checkpoint: the fine-tune on D_L that unlearns D_U on the way, per seed, with its unlearning ledger."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 
 def materialize(work: Work) -> dict[str, Any]:
-    """Train each seed and write, beside the models, which sample was unlearned at which step and what remained."""
+    """Train each seed and write, next to the models, which sample was unlearned at which step and what remained."""
     scored = read_rows(work.input("scored_forget_set") / FORGET_SET)
     return learn_with_forgetting(work, scored, work.study.unlearning)

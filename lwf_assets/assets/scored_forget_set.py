@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def materialize(work: Work) -> dict[str, Any]:
-    """Write FC, rank and selection beside the terms and the samples themselves."""
+    """Write FC, rank and selection together with the terms and the samples themselves."""
     settings, alpha = work.study.confidence, work.study.alpha
     target = work.out / FORGET_SET
     total, count = write_selection(work.input("confidence_terms") / CONFIDENCE_TERMS, target, settings, alpha=alpha)

@@ -1,4 +1,4 @@
-"""Asset utility_data: what every model is measured on beside its learning task.
+"""Asset utility_data: what every model is measured on in addition to its learning task.
 
 The forgetting tasks' own tests, where they have one; tasks that are neither learned nor forgotten; neutral text.
 """

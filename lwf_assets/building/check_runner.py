@@ -12,7 +12,7 @@ from lwf_assets.study.study import Study
 
 
 def judge(study: Study, store: Store, cell: Cell, check: Check) -> CheckResult:
-    """Look at the cell's current artifact, beside those it is checked with, and keep the verdict.
+    """Check the cell's current artifact, together with those it is checked with, and keep the result.
 
     Raises:
         LwfError: the cell, or one that it is checked with, is not built.
@@ -26,8 +26,8 @@ def judge(study: Study, store: Store, cell: Cell, check: Check) -> CheckResult:
 
 
 def standing(store: Store, cell: Cell, version: str, beside: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Of one version of the cell, beside those versions that it is checked with: the checks that have not been run on
-    it, and what the failed ones said."""
+    """Of one version of the cell, together with the versions that it is checked with: the checks that have not been run
+    on it, and what the failed ones said."""
     verdicts = store.verdicts(cell.asset, cell.partition, _subject(version, beside))
     names = [check.name for check in checks_of(cell.asset)]
     waiting = [name for name in names if name not in verdicts]

@@ -37,7 +37,8 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Check:
-    """One blocking check: of the artifact in the first folder, beside those it is checked with (by asset name)."""
+    """One blocking check: of the artifact in the first folder, together with those it is checked with (by asset
+    name)."""
 
     asset: str
     name: str
@@ -47,7 +48,7 @@ class Check:
 
 DEGENERATE_SHARE = 0.5
 """A corpus in which more than this share of the responses is empty, or the same text, says nothing about knowledge.
-(That responses repeat each other is no fault: a question may have few answers.)"""
+(Repeated responses are not a fault: a question may have few answers.)"""
 
 
 def fisher_is_finite_and_non_negative(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
@@ -93,7 +94,7 @@ def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> CheckR
 
 
 def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> CheckResult:
-    """No test prompt stands among the training or validation prompts."""
+    """No test prompt is among the training or validation prompts."""
 
     learned = {
         _normalized(row["prompt"])
@@ -121,7 +122,7 @@ def confidence_is_finite_with_spread(folder: Path, beside: Mapping[str, Path]) -
         return CheckResult(
             False, f"FC of {len(odd)} samples is not finite, for example of {odd[0]}", {"samples": odd[:50]}
         )
-    # The constant term is common to all and may dwarf the rest, so the spread is looked for in the terms that differ.
+    # The constant term is common to all and may dwarf the rest, so the spread is measured in the terms that differ.
     if len(rows) > 1 and len({(row["linear"], row["quadratic"]) for row in rows}) == 1:
         return CheckResult(False, f"FC is {values[0]} for all {len(rows)} samples: they cannot be told apart")
     return CheckResult(

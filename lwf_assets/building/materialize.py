@@ -55,9 +55,9 @@ def materialize(
         cell: one partition of one asset; its inputs must be current already.
         force: do the work even if the store has the artifact.
         progress: notified of how far the work is.
-        provenance: kept in the manifest beside seeds, library versions, git commit and wall time.
+        provenance: kept in the manifest next to seeds, library versions, git commit and wall time.
         file_hash: gives a source file's sha256; pass one that remembers to save time.
-        instead: artifacts that stand in for what is current of some inputs. What is made then does not become current.
+        instead: artifacts to use instead of the current ones of some inputs. The result then does not become current.
 
     Raises:
         LwfError: no such cell in the study, an input that is not built, work that cannot fit into memory, or whatever
@@ -155,7 +155,7 @@ def _git_commit() -> str | None:
     folder = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
-        # A service may run from a checkout that is somebody else's; git would tell it nothing.
+        # A service may run from a checkout that belongs to another user; git would refuse to answer.
         command = ["git", "-c", f"safe.directory={folder}", *words]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -143,7 +143,7 @@ def unreached(models: Sequence[ModelFigures], effects: Sequence[ArmEffect]) -> l
 
 
 def _with_memorised(outcome: ProbeOutcome, models: Sequence[ModelFigures]) -> ProbeOutcome:
-    """Relearning follows the NLL alone; what the model as trained still has by heart, its evaluation says."""
+    """Relearning follows the NLL alone; what the model as trained has memorized is in its evaluation."""
     if outcome.probe != AS_TRAINED or math.isfinite(outcome.memorised):
         return outcome
     known = (figures.measures.get("forgotten_memorised") for figures in models if figures.model == outcome.model)

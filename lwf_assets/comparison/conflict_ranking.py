@@ -1,4 +1,5 @@
-"""Does FC find the samples that are known to conflict with the learning task? Its ranking beside plainer ones."""
+"""Does FC find the samples that are known to conflict with the learning task? Its ranking compared with simpler
+ones."""
 
 from __future__ import annotations
 

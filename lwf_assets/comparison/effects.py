@@ -57,7 +57,7 @@ def with_curve_measures(evaluations: Sequence[Evaluation], levels: Sequence[floa
 
 
 def curve_in_use(evaluations: Sequence[Evaluation]) -> str:
-    """What the measures of the learning curve are of, in words."""
+    """Which curve the measures of learning speed are of, as text."""
     return "NLL of the validation split" if _common_curve(evaluations)[0] == "validation" else "training loss"
 
 

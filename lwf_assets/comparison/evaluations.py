@@ -17,7 +17,7 @@ BASE, REFERENCE, LWF = "base", "reference", "lwf"
 NO_SEED = -1
 """Stands for the seed of the base model, which has none, because a table cannot be indexed by null."""
 
-# What the items table holds beside the measures.
+# The columns of the items table that are not measures.
 _DESCRIPTION = {"seed", "id", "prompt", "answer", "response", "extracted"}
 
 

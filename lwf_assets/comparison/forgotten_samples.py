@@ -95,7 +95,7 @@ def source_shares(samples: Sequence[ForgottenSample], known_conflicts: Sequence[
 
 
 def unlearning_curves(ledger: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """Mean NLL of each unlearning batch, just before its update and when its samples were next looked at."""
+    """Mean NLL of each unlearning batch, just before its update and when its samples were next evaluated."""
     curves = []
     for label in ("before", "after"):
         for seed in sorted({entry["seed"] for entry in ledger}):

@@ -21,7 +21,7 @@ from lwf_assets.study.sections import PromotionSettings
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to promote; `reasons` say so in words, one for each condition; `figures` are what they rest on."""
+    """Whether to promote; `reasons` are sentences, one for each condition; `figures` are the numbers behind them."""
 
     promote: bool
     reasons: tuple[str, ...]

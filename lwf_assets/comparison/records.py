@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lwf_assets.statistics.interval import UNKNOWN, Interval
 
 MODELS = ("base", "reference", "lwf")
-"""The models that every cell has; arms come beside them."""
+"""The models that every cell has; arms are added to them."""
 
 NAN = float("nan")
 
@@ -109,7 +109,7 @@ class ForgottenSample:
     steps_unlearned: tuple[int, ...] = ()
     """Learning steps of the first seed at which it was pushed."""
     history: tuple[CurvePoint, ...] = ()
-    """NLL in the first seed's run: of the base model, each time the sample was looked at, and at the end."""
+    """NLL in the first seed's run: of the base model, each time the sample was evaluated, and at the end."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class CellReport:
 
     @property
     def arms(self) -> list[str]:
-        """The models beside base, reference and LWF."""
+        """The models other than base, reference and LWF."""
         return [figures.model for figures in self.models if figures.model not in MODELS]
 
     def label(self, model: str) -> str:

@@ -49,7 +49,7 @@ class Cost:
     """What one cell costs.
 
     `work` is in floating-point operations, or in rows where no model computes; None where it cannot be known yet.
-    `peak` is empty where it is not known or not worth telling. `guessed` says that typical lengths stood in for real
+    `peak` is empty where it is unknown or negligible. `guessed` says that typical lengths stood in for real
     ones.
     """
 
@@ -66,19 +66,19 @@ class Cost:
 
     @property
     def surely(self) -> int:
-        """Bytes beside the libraries' own that are needed even if every length was overestimated."""
+        """Bytes, without the libraries' own, that are needed even if every length was overestimated."""
         return round(sum(part.surely for part in self.peak))
 
 
 def cost_of(study: Study, cell: Cell, known: Known) -> Cost:
-    """The cost of making `cell`, as far as the study and the artifacts that are `known` tell it."""
+    """The cost of making `cell`, as far as it follows from the study and the `known` artifacts."""
     if cell.asset not in _WITH_MODEL and cell.asset not in _WITHOUT_MODEL:
         return Cost(None, on_accelerator=cell.spec.uses_model)  # as long as the cell took the last time
     if cell.asset in _WITHOUT_MODEL:
         counts = _WITHOUT_MODEL[cell.asset](study, cell.partition, known)
         rows = [count for count in counts if count is not None]
         return Cost(float(sum(rows)) if len(rows) == len(counts) else None, on_accelerator=False)
-    # What base_model was does not tell what it will be: a new source may be larger.
+    # The old base_model says nothing about the new one: another source may be larger.
     base = known(Cell("base_model", Partition())) if cell.asset != "base_model" else None
     facts = facts_of_study(study, None if base is None else base.path)
     return Cost(None) if facts is None else _WITH_MODEL[cell.asset](study, cell.partition, known, facts)
@@ -251,7 +251,7 @@ def _forgetting_probe(study: Study, partition: Partition, known: Known, facts: M
 
 
 def _forgotten_by(study: Study, model: Compared) -> list[str]:
-    """The forgetting tasks whose samples a model is looked at with."""
+    """The forgetting tasks whose samples a model is measured on."""
     if model.forgetting_task is not None:
         return [model.forgetting_task]
     return [name for name in study.forgetting_names if name != model.learning_task]

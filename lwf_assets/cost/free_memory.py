@@ -41,7 +41,7 @@ def give_back_what_is_unused() -> None:
 
 
 def told_refusal(cell: Cell, cost: Cost, free: int) -> str:
-    """The refusal in words: only what is needed for sure is counted."""
+    """The message of the refusal; only what is certainly needed is counted."""
     needed = sorted((part for part in cost.peak if part.surely), key=lambda part: -part.surely)
     parts = [f"{gigabytes(p.surely)} for {p.what}" + (f" ({p.setting})" if p.setting else "") for p in needed]
     return (
@@ -52,7 +52,7 @@ def told_refusal(cell: Cell, cost: Cost, free: int) -> str:
 
 
 def gigabytes(size: float) -> str:
-    """Bytes in words: 1 GB is 10^9."""
+    """Bytes as text; 1 GB is 10^9."""
     return f"{size / 1e9:.1f} GB" if size < 99.5e9 else f"{size / 1e9:.0f} GB"
 
 

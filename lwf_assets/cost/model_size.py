@@ -22,7 +22,7 @@ _HEADER_LIMIT = 100_000_000
 class ModelFacts:
     """Sizes of a causal language model. Tied weights are counted once.
 
-    The dimensions are None where the config does not say them in words that are known here; then what depends on them
+    The dimensions are None where the config does not have them under a known name; then what depends on them
     cannot be foreseen.
     """
 
@@ -54,13 +54,13 @@ def facts_of_study(study: Study, base_model: Path | None) -> ModelFacts | None:
 
 
 def read_facts(folder: Path, dtype: str) -> ModelFacts | None:
-    """The facts of a model directory whose weights will be held as `dtype`; None if it does not tell."""
+    """The facts of a model directory whose weights will be held as `dtype`; None if its files do not say."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = config.get("text_config") or config
         parameters = _count_parameters(folder, config)
     except (OSError, ValueError, AttributeError, KeyError, TypeError, struct.error):
-        return None  # whoever loads the model will say what is wrong with it
+        return None  # loading the model will report what is wrong with it
     if not parameters:
         return None
     hidden = _first(config, "hidden_size", "n_embd", "d_model")

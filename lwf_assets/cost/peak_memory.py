@@ -18,7 +18,7 @@ from lwf_assets.study.study import Study
 LOGIT_COPIES = 3.3
 """fp32 values held for each logit where there is loss: the logits, those that count, their log-softmax, a gradient."""
 AUTOCAST_ACTIVATIONS = 0.6
-"""Size of mixed precision's activations beside those of full precision: some, as in the norms, stay in fp32."""
+"""Size of mixed precision's activations relative to full precision: some, as in the norms, stay in fp32."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def weights(study: Study, facts: ModelFacts) -> Part:
 
 
 def second_copy(facts: ModelFacts) -> Part:
-    """What importing a model may hold beside the result, depending on its format."""
+    """What importing a model may hold in addition to the result, depending on its format."""
     return Part("a second copy while it is read and converted", facts.weight_bytes, 0)
 
 
@@ -64,7 +64,7 @@ def model_beside(what: str, facts: ModelFacts) -> Part:
 
 
 def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amount | None = None) -> Peak:
-    """Weights, gradients, the moments of one Adam or of two, what unlearning holds beside, and the activations of the
+    """Weights, gradients, the moments of one Adam or of two, what unlearning adds, and the activations of the
     largest batch.
 
     On a CPU gradients and activations add up although one goes as the other comes: the memory allocator gives neither

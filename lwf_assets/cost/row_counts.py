@@ -1,7 +1,7 @@
 """How many rows and tokens a cell will work on, before any of them is encoded.
 
 What is built says it in its manifest: the corpus in tokens, data in characters, for data know no tokenizer. For what is
-not built yet, the study's row limits stand with typical lengths, and the amount is marked as guessed.
+not built yet, the study's row limits and typical lengths are used, and the amount is marked as guessed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lwf_assets.study.study import Study
 from lwf_assets.tasks.settings import TaskSettings
 
 Known = Callable[[Cell], Artifact | None]
-"""The artifact that a cell has, or is about to take from the store; None if it is still to be made."""
+"""The artifact that a cell has, or is about to reuse from the store; None if it is still to be built."""
 
 CHARACTERS_PER_TOKEN = 3.5
 """A rule of thumb: sums, whose digits are tokens of their own, have 3.3, and English questions 4.8."""

@@ -1,4 +1,4 @@
-"""Seconds of work to come, from the wall times of work that was done.
+"""Estimated wall time, from the wall times of earlier work.
 
 Nothing is assumed about the machine: a manifest says how much work its artifact was and how long it took. Without a
 manifest of the asset, or of one that computes alike, there is no estimate.
@@ -21,11 +21,11 @@ ALIKE = (
     ("reference_checkpoint", "lwf_checkpoint", "arm_checkpoint"),
     ("self_generated_corpus", "evaluation"),
 )
-"""Assets that spend a unit of work in the same way, and stand in for each other."""
+"""Assets that spend a unit of work in the same way, and can replace each other in an estimate."""
 NEAREST = 3
 """Earlier runs that an estimate is the median of."""
 RECENT = 50
-"""Manifests of an asset that are looked at, newest first."""
+"""Manifests of an asset that are read, newest first."""
 
 
 class Pace:
@@ -55,7 +55,7 @@ class Pace:
 
 
 def _in_proportion(manifests: list[Manifest], work: float) -> float | None:
-    """A small run spends most of its time on what does not grow with the work, so the nearest in size tell most."""
+    """A small run spends most of its time on what does not grow with the work, so the nearest in size predict best."""
     sized = [m for m in manifests if m.provenance["work"]]
     if not sized or work <= 0:
         return None

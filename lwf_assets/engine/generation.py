@@ -1,4 +1,4 @@
-"""Batched generation: sorted by length, padded on the left, kept shard by shard as it goes."""
+"""Batched generation: sorted by length, padded on the left, saved shard by shard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look into a model without leaving a trace."""
+"""Evaluate a model and leave it as it was found."""
 
 from __future__ import annotations
 

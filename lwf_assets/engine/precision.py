@@ -26,7 +26,7 @@ def use_bfloat16(autocast: Autocast, device: torch.device) -> bool:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    # torch tells of AVX-512 BF16 and AMX on x86 only through private calls; the kernel tells everyone.
+    # torch reports AVX-512 BF16 and AMX on x86 only through private calls; the kernel lists them.
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:

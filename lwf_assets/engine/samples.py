@@ -68,9 +68,10 @@ def collate(samples: Sequence[Sample], *, pad_id: int = 0, length: int | None = 
 def batches_by_length(
     samples: Sequence[Sample], token_budget: int = TOKEN_BUDGET, batch_size: int | None = None
 ) -> Iterator[list[int]]:
-    """Indices of samples of like length, longest first: the batch that needs most memory shows at once if it fits.
+    """Indices of samples of like length, longest first: the batch that needs most memory comes first, so it is known
+    early whether it fits.
 
-    A batch has at most `token_budget` tokens, padding included (a sample that is longer stands alone), at most
+    A batch has at most `token_budget` tokens, padding included (a longer sample is a batch of its own), at most
     `batch_size` samples, and none shorter than half of its longest.
     """
     batch: list[int] = []

@@ -1,4 +1,4 @@
-"""The fine-tune on D_L that unlearns D_U as it goes: that of LWF, and of every arm that forgets."""
+"""The fine-tune on D_L that unlearns D_U on the way: for LWF, and for every arm that forgets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def choose_forget_set(work: Work, confidence: ConfidenceSettings) -> list[dict[str, Any]]:
-    """Score and choose by settings that are not the study's; written beside the checkpoint. All scored rows."""
+    """Score and choose by settings that are not the study's; written next to the checkpoint. Returns all scored
+    rows."""
     terms = work.input("confidence_terms") / CONFIDENCE_TERMS
     write_selection(terms, work.out / FORGET_SET, confidence, alpha=work.study.alpha_of(confidence))
     return read_rows(work.out / FORGET_SET)
@@ -42,7 +43,7 @@ def choose_forget_set(work: Work, confidence: ConfidenceSettings) -> list[dict[s
 def learn_with_forgetting(
     work: Work, scored: Rows, settings: UnlearningSettings, *, caps: Sequence[float] | None = None
 ) -> dict[str, Any]:
-    """Train each seed and write, beside the models, which sample was unlearned at which step and what remained.
+    """Train each seed and write, next to the models, which sample was unlearned at which step and what remained.
 
     Args:
         work: the cell.

@@ -37,8 +37,8 @@ def _keep_nothing(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What the fine-tune of one seed has beside the plain one. `keep` writes what was gathered into the finished
-    model's folder."""
+    """What the fine-tune of one seed has in addition to the plain one. `keep` writes what was gathered into the
+    finished model's folder."""
 
     callbacks: tuple[TrainerCallback, ...] = ()
     penalty: Penalty | None = None
@@ -67,8 +67,8 @@ def fine_tune_per_seed(
 
     Args:
         work: the cell, whose learning task is learned.
-        treat: what each fine-tune has beside the plain one.
-        label: what the work is called to whoever watches it.
+        treat: what each fine-tune has in addition to the plain one.
+        label: name of the phase for progress displays.
         base: the model directory to start from; by default the study's base model.
         training: by default the study's.
     """

@@ -63,7 +63,7 @@ def upstream_of(study: Study, spec: AssetSpec) -> tuple[str, ...]:
 
 
 def checked_with(study: Study, cell: Cell) -> tuple[Cell, ...]:
-    """The cells that the checks of `cell` read beside it."""
+    """The cells that the checks of `cell` read in addition to it."""
     return tuple(Cell(name, cell.partition.narrowed(ASSET[name].dimensions)) for name in cell.spec.checked_with)
 
 

@@ -1,7 +1,7 @@
-"""Which cells a cell is made from, for those assets whose cells are not all made from the same.
+"""Which cells a cell is made from, for assets whose cells have different kinds of inputs.
 
 One function per asset: of one of its inputs, the partitions that a cell reads. Coordinates that the input does not have
-are left out by whoever asks.
+are removed by the caller.
 """
 
 from __future__ import annotations

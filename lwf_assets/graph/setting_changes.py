@@ -1,4 +1,4 @@
-"""How two sets of settings differ, in words."""
+"""How two sets of settings differ, as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which settings decide the contents of which asset: all that does, and nothing else, as JSON objects.
+"""Which settings decide the contents of which asset: exactly those, as JSON objects.
 
 Two equal objects stand for equal contents (of equal inputs, by equal code), so a setting that changes nothing but speed
 does not enter.
@@ -83,7 +83,7 @@ def arm_settings(study: Study, partition: Partition, hash_file: HashFile) -> Jso
 
 
 def utility_fingerprint(study: Study, partition: Partition, hash_file: HashFile) -> JsonSettings:
-    """What decides the rows that are measured beside the learning task."""
+    """What decides the rows that are measured in addition to the learning task."""
     text = study.evaluation.neutral_text
     return {
         "neutral_text": None if text is None else hash_file(text),
@@ -148,14 +148,14 @@ def source_tasks(study: Study, partition: Partition) -> tuple[str, ...]:
 
 
 def utility_tasks(study: Study) -> dict[str, dict[str, TaskSettings]]:
-    """What is scored beside the learning task, by group: what the forgetting tasks themselves are scored on, where
-    they have it, and tasks that are neither learned nor forgotten."""
+    """What is scored in addition to the learning task, by group: what the forgetting tasks themselves are scored on,
+    where they have it, and tasks that are neither learned nor forgotten."""
     forgetting = {name: task for name, task in study.forgetting_tasks.items() if _has_test_rows(task)}
     return {"forgetting": forgetting, "untouched": dict(study.evaluation.untouched_tasks)}
 
 
 def has_utility_data(study: Study) -> bool:
-    """Whether the study measures anything beside the learning task."""
+    """Whether the study measures anything in addition to the learning task."""
     return study.evaluation.neutral_text is not None or any(utility_tasks(study).values())
 
 

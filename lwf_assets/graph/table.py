@@ -55,7 +55,7 @@ class AssetSpec:
     `inputs` are the assets that it is made from: of each, the one cell whose coordinates it shares, or those that
     `read_from` returns. `settings` are those that all partitions share; `own_settings` those of one partition, such as
     its task's source. Only what decides the contents belongs there: a batch size that changes nothing but speed does
-    not. `is_wanted` tells whether the study asks for a partition. `checked_with` names assets that the blocking checks
+    not. `is_wanted` says whether the study asks for a partition. `checked_with` names assets that the blocking checks
     read in addition to this one; they are built before it. Raise `code_version` when the code starts to produce other
     contents from the same settings and inputs (see CONTRIBUTING.md).
 

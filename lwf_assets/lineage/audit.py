@@ -87,7 +87,7 @@ def audit(
     """Go up the chain of an artifact.
 
     Args:
-        store: where it lies.
+        store: where it is.
         manifest: the artifact's.
         verify: hash every file of the chain again, and make what is cheap again from its inputs.
         replay_end: make the artifact itself again, however long that takes, and compare.
@@ -95,7 +95,7 @@ def audit(
         progress: notified of files that are hashed.
 
     Raises:
-        LwfError: what is to be made again cannot be.
+        LwfError: what should be recomputed cannot be.
     """
     chain = read_chain(store, manifest)
     faults = chain.faults

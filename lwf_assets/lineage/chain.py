@@ -69,7 +69,7 @@ class Chain:
 def read_chain(store: Store, manifest: Manifest) -> Chain:
     """The chain that ends in the artifact of `manifest`.
 
-    An input whose manifest is missing, or is not what it was, is a fault; what lies beside its files stands in for it,
+    An input whose manifest is missing, or is not what it was, is a fault; the copy next to its files is used instead,
     so that the rest can still be reported.
     """
     reader = _Reader(store)

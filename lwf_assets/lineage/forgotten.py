@@ -104,7 +104,7 @@ def learned_rows(chain: Chain) -> list[LearnedRows]:
 
 
 def _scored_rows(chain: Chain) -> dict[str, dict[str, Any]]:
-    """The scored samples that it chose from: an arm that chooses by itself keeps them beside its models."""
+    """The scored samples that it chose from: an arm that chooses for itself keeps them next to its models."""
     own = chain.end.folder / FORGET_SET
     tables = [own] if own.is_file() else [link.folder / FORGET_SET for link in chain.of("scored_forget_set")]
     return {row["id"]: row for table in tables for row in read_rows(table)}

@@ -1,4 +1,4 @@
-"""Which versions nobody needs any more, and their removal."""
+"""Which versions are no longer needed, and their removal."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def unneeded_versions(store: Store, needed: Iterable[str] = ()) -> list[Unneeded
 
 
 def remove(store: Store, unneeded: Iterable[Unneeded]) -> None:
-    """Remove their files. Manifests stay: they tell what there was.
+    """Remove their files. Manifests stay, as a record of what there was.
 
     Raises:
         LwfError: a build is running, which may need what no study asks for any more; nothing was removed.
@@ -108,7 +108,7 @@ def remove(store: Store, unneeded: Iterable[Unneeded]) -> None:
             except Timeout:
                 raise LwfError(f"{lock.parent.parent}: a build is running; try again when it has finished") from None
         for version in unneeded:
-            # Out of the way at once: a half removed artifact must not look like one.
+            # Moved away first: a half removed artifact must not look like a whole one.
             doomed = version.folder.with_name(f".removed-{version.folder.name}")
             version.folder.rename(doomed)
             shutil.rmtree(doomed)

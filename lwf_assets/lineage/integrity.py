@@ -15,9 +15,9 @@ def find_faults(store: Store, chain: Chain, *, hashed: Callable[[Path], object] 
     """Every file, manifest and recorded hash of the chain that does not fit the others, inputs first.
 
     Args:
-        store: where the chain lies.
-        chain: what is looked at.
-        hashed: called with each file that was hashed, for whoever shows progress.
+        store: where the chain is.
+        chain: what is checked.
+        hashed: called with each file that was hashed, to show progress.
     """
     yield from chain.faults
     for link in chain.links:

@@ -1,4 +1,4 @@
-"""A chain as OpenLineage events, for catalogs that read them: one finished run for each artifact."""
+"""A chain as OpenLineage events, for catalogs that read them: one finished run per artifact."""
 
 from __future__ import annotations
 

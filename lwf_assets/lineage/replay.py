@@ -1,4 +1,4 @@
-"""Makes an artifact once more from what it was made from, and compares: does the recorded recipe give these bytes?"""
+"""Makes an artifact again from the same inputs and compares: does the recorded recipe give these bytes?"""
 
 from __future__ import annotations
 

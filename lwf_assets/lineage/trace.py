@@ -36,7 +36,7 @@ def trace(store: Store, *, sample: str | None = None, text: str | None = None) -
     Args:
         store: where to look; checkpoints of which only the manifest is left are passed over.
         sample: id of a training row or of a sample of D_self; a prompt's id stands for all samples of the prompt.
-        text: words that stand in the prompt, the target or the sample's text; case and spacing do not matter.
+        text: part of the prompt, the target or the sample's text; case and spacing do not matter.
 
     Raises:
         LwfError: neither is given, or both are.

@@ -100,7 +100,7 @@ class Measurement:
         return measured + self._neutral(model, tokenizer)
 
     def own_samples(self, model: PreTrainedModel) -> Rows:
-        """What the base model said: how likely it still is, and how much of it is still known by heart."""
+        """The base model's own samples: how likely they still are, and how much of them is still memorized."""
         from lwf_assets.engine.evaluation.memorization import memorisation
         from lwf_assets.engine.samples import Sample
 

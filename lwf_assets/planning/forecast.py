@@ -17,7 +17,7 @@ from lwf_assets.study.study import Study
 
 @dataclass(frozen=True)
 class Foreseen:
-    """One step's wall time in seconds and peak memory in bytes; None where neither the store nor the model tells.
+    """One step's wall time in seconds and peak memory in bytes; None where neither the store nor the model says.
 
     `surely` is the part of the memory that is needed whatever the lengths of the rows; with more than the `free` bytes
     the step will be refused. `guessed`: typical lengths stood in for those of data that are not there yet.

@@ -1,8 +1,8 @@
 """What is stale and why: a pure function of the asset graph, the current manifests and the study.
 
-Dagster's own staleness cannot answer this here: at asset level it reads fresh for partitioned assets, it looks one hop
-up, and its blocking checks block only inside one run. So the planner compares, cell by cell, the recipe that the study
-asks for with the recipe of what is current, and looks at the verdicts of the blocking checks itself.
+Dagster's own staleness cannot answer this here: at asset level it reads fresh for partitioned assets, it sees only one
+hop up, and its blocking checks block only inside one run. So the planner compares, cell by cell, the recipe that the
+study asks for with the recipe of what is current, and reads the results of the blocking checks itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One cell of the plan, with the reasons in words; `recipe` is None while an input is still to be made."""
+    """One cell of the plan, with the reasons as text; `recipe` is None while an input is still to be built."""
 
     cell: Cell
     action: Action

@@ -1,4 +1,4 @@
-"""The reports of a study as one Markdown file with plots beside it: for a paper, a wiki, a repository's docs.
+"""The reports of a study as one Markdown file with its plots: for a paper, a wiki, a repository's docs.
 
 The words are a Jinja template's: the embedded one has a table for every cell, and a study may bring its own, whose
 figures then come from the reports and cannot drift from them.
@@ -34,14 +34,15 @@ def write_markdown(
     template: Path = DEFAULT_TEMPLATE,
     facts: Mapping[str, Any],
 ) -> list[Path]:
-    """Render `template` to `target` and its plots into the folder of the same name beside it; returns what was written.
+    """Render `template` to `target` and its plots into the folder of the same name next to it; returns what was
+    written.
 
     Args:
         reports: by cell, `forgetting|learning`.
         target: the Markdown file.
         template: sees `cells` (by key, each with `report`, `effects(measure)`, `table(measure)`, `plot(name)`) and
             `facts`.
-        facts: whatever else the template may tell: where the study lies, what it was run on.
+        facts: what else the template may show, such as where the study is and what it ran on.
 
     Raises:
         LwfError: the template asks for a cell, a measure or a plot that there is not.
@@ -116,7 +117,7 @@ class _Cell:
         return _table(head, rows)
 
     def plot(self, name: str, models: Sequence[str] = ("reference", "lwf")) -> str:
-        """One of the plots, as a Markdown image; written beside the file, and numbered from the second of a name on."""
+        """One of the plots, as a Markdown image; written next to the file, and numbered if the name is used again."""
         folder, stem = self._target.with_suffix(""), f"{self._name.replace('|', '-')}-{name}"
         before = sum(path.stem.rpartition("_")[0] == stem or path.stem == stem for path in self._written)
         path = folder / (f"{stem}_{before + 1}.svg" if before else f"{stem}.svg")

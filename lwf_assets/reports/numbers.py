@@ -1,4 +1,4 @@
-"""How the reports write numbers: as many digits as the data carry, and no more."""
+"""How the reports write numbers: with as many digits as the data support."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from lwf_assets.reports.plots.sparkline import sparkline
 from lwf_assets.reports.wording import caution, leaderboard_outcome
 
 CHOSEN_SHOWN, KEPT_SHOWN = 150, 40
-"""At most this many samples stand in the page's tables; samples.parquet has all."""
+"""At most this many samples are in the page's tables; samples.parquet has all."""
 
 UTILITY = (
     "neutral_nll",

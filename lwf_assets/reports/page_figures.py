@@ -1,4 +1,4 @@
-"""Which plots stand on the page of a cell, with what a reader must know to read them."""
+"""Which plots are on the page of a cell, with what a reader must know to read them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PageFigure:
 
 
 def result_figures(report: CellReport) -> list[PageFigure]:
-    """How the models learned, and what came of it beside the reference."""
+    """How the models learned, and how they compare with the reference."""
     names = {model: report.label(model) for model in (figures.model for figures in report.models)}
     pair = ("reference", "lwf")
     shown = [
@@ -65,7 +65,7 @@ def result_figures(report: CellReport) -> list[PageFigure]:
 
 
 def arm_figures(report: CellReport) -> list[PageFigure]:
-    """The learning curve of each arm beside that of the reference; nothing without arms."""
+    """The learning curve of each arm with that of the reference; nothing without arms."""
     validated = bool(report.validation_curves)
     curves = report.validation_curves if validated else report.learning_curves
     known = {curve.label for curve in curves}

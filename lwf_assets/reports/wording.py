@@ -1,4 +1,4 @@
-"""What the reports say in words: outcome sentences, cautions, notes. Pure functions of the data."""
+"""The sentences of the reports: outcomes, cautions, notes. Pure functions of the data."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def leaderboard_outcome(rows: Sequence[LeaderboardRow]) -> str:
 
 @dataclass(frozen=True)
 class ConfidenceSources:
-    """What FC's ranking came from, in words."""
+    """What FC's ranking came from, as a sentence."""
 
     shares: str
     correlations: str

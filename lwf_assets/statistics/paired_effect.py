@@ -1,4 +1,4 @@
-"""The mean difference between two models over seeds and items, and between numbers of which each seed has one."""
+"""The mean difference between two models over seeds and items, and between numbers with one value per seed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def paired_effect(differences: ArrayLike, *, confidence: float = 0.95) -> Effect
 
 
 def seed_effect(differences: ArrayLike, *, confidence: float = 0.95) -> Effect:
-    """The mean of paired differences between numbers of which each seed has one, with Student's t interval.
+    """The mean of paired differences between numbers with one value per seed, with Student's t interval.
 
     For the area under a learning curve, the steps to a level, a distance of weights. With one seed there is no
     interval: all but the mean is NaN.

@@ -1,4 +1,4 @@
-"""How small an effect a comparison could have seen."""
+"""How small an effect a comparison could have detected."""
 
 from __future__ import annotations
 

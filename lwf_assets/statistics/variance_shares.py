@@ -1,4 +1,4 @@
-"""Which part of a sum makes it vary."""
+"""Which part of a sum makes it vary, and rank correlation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an arm helps, in one word and one sentence."""
+"""Whether an arm helps: a verdict with its reason, and Holm's adjustment."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def verdict(
     Args:
         effect: of `paired_effect`, `seed_effect` or `bootstrap_statistic`.
         higher_is_better: true for accuracy, false for NLL and for steps.
-        adjusted_p: the effect's p-value after `holm`; both it and the interval must then tell the effect from zero.
+        adjusted_p: the effect's p-value after `holm`; both it and the interval must then exclude zero.
         least_seeds: with fewer, nothing is said.
 
     Raises:
-        LwfError: where `adjusted_p` is no probability.
+        LwfError: where `adjusted_p` is not a probability.
     """
     if effect.seeds < least_seeds:
         return Verdict(

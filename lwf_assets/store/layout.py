@@ -1,6 +1,6 @@
-"""What lies in an artifact: the names of its files, the schemas of its tables, and how they are read.
+"""What is in an artifact: the names of its files, the schemas of its tables, and how they are read.
 
-Every asset writes by this module, and whatever reads artifacts reads by it, so that nobody needs to import an asset to
+Every asset writes by this module, and everything that reads artifacts reads by it, so an asset need not be imported to
 read its files.
 """
 

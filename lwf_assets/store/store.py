@@ -106,7 +106,7 @@ class Store:
         self.root = root
 
     def folder(self, asset: str, partition: Partition) -> Path:
-        """Where the versions of one asset's partition lie."""
+        """Where the versions of one asset's partition are."""
         return self.folder_of(asset, partition.key)
 
     def folder_of(self, asset: str, key: str | None) -> Path:
@@ -162,7 +162,7 @@ class Store:
                 yield Manifest.read(path)
 
     def artifact_folder(self, entry: InputVersion | Manifest) -> Path:
-        """Where the files of an artifact lie."""
+        """Where the files of an artifact are."""
         return self.folder_of(entry.asset, entry.partition) / entry.version
 
     def sealed_path(self, entry: InputVersion | Manifest, seal: str) -> Path:
@@ -176,8 +176,8 @@ class Store:
 
     @contextmanager
     def draft(self, asset: str, partition: Partition, recipe: str) -> Iterator[Draft]:
-        """A draft of one recipe's artifact, for whoever holds its `lock`. What is not committed when the block ends is
-        removed; scratch is kept after a failure and removed after a success."""
+        """A draft of one recipe's artifact, for the process that holds its `lock`. What is not committed when the block
+        ends is removed; scratch is kept after a failure and removed after a success."""
         folder = self.folder(asset, partition)
         scratch = folder / "scratch" / recipe
         scratch.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ class Store:
         folder = self.folder(asset, partition) / "scratch"
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{recipe}.lock"):
-            for abandoned in folder.parent.glob(f".draft-{recipe}-*"):  # whoever wrote it held this lock, and died
+            for abandoned in folder.parent.glob(f".draft-{recipe}-*"):  # its writer held this lock, and died
                 shutil.rmtree(abandoned, ignore_errors=True)
             yield
 
@@ -262,7 +262,7 @@ class Store:
 
 
 def _replace_folder(target: Path, draft: Path) -> None:
-    """Put `draft` where `target` is. What was there goes first below the draft's name, as whoever cleans up expects."""
+    """Put `draft` where `target` is. What was there goes first below the draft's name, where cleaning up finds it."""
     damaged = Path(tempfile.mkdtemp(prefix=f"{draft.name}-damaged-", dir=target.parent))
     try:
         os.rename(target, damaged / "artifact")

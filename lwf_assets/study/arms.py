@@ -1,4 +1,4 @@
-"""The arms of a study, as settings: what is trained and compared beside the reference and LWF.
+"""The arms of a study, as settings: what is trained and compared in addition to the reference and LWF.
 
 An arm is one way to fine-tune, trained from the same base, data, seeds and step budget as the reference and LWF, and
 compared with them in the same report. A kind of arm is a class here, its name in `Arm`, and its training in the module

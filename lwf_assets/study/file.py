@@ -37,7 +37,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    return loader.construct_mapping(node, deep=True)  # at once, so that a mapping that holds itself is found out
+    return loader.construct_mapping(node, deep=True)  # deep, so that a mapping that contains itself is detected
 
 
 def _replacement(loader: _Loader, node: yaml.MappingNode) -> _Replace:

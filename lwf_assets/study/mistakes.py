@@ -1,7 +1,7 @@
-"""Words for what is wrong in a study file: each mistake under the dotted key that the person wrote.
+"""Messages for what is wrong in a study file: each mistake under the dotted key of the file.
 
 pydantic names its own machinery: the arm of a union, the key of a mapping, Python's types. Here its complaints are
-followed through the settings classes and said again in the terms of the file.
+mapped through the settings classes to the terms of the file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _all_explained(error: ValidationError, root: Any) -> Iterator[tuple[str, str
 
 
 def _explained(problem: ErrorDetails, root: Any) -> tuple[str, str, str]:
-    """The key, what is wrong with it, and the value that stands there, in words; keys are those below `root`."""
+    """The key, what is wrong with it, and its value, as text; keys are those below `root`."""
     location, kind, context = problem["loc"], problem["type"], problem.get("ctx", {})
     key, reached = _followed(location, root)
     got = "" if isinstance(problem["input"], dict | BaseModel) else f", got {_clipped(problem['input'])}"
@@ -97,7 +97,7 @@ def _explained(problem: ErrorDetails, root: Any) -> tuple[str, str, str]:
 
 
 def _with_key_of_message(key: str, message: str, known: list[str], got: str) -> tuple[str, str, str]:
-    """Settings that look at several keys begin their complaint with the one at fault: it goes behind the dots."""
+    """Errors about several keys begin with the one at fault, which is appended to the dotted key."""
     named = re.match(r"([a-z_]+)((?:\.[\w-]+)*): ", message)
     if named and named[1] in known:
         return ".".join(filter(None, [key, named[1] + named[2]])), message[named.end() :], ""
@@ -105,7 +105,7 @@ def _with_key_of_message(key: str, message: str, known: list[str], got: str) -> 
 
 
 def _followed(location: tuple[int | str, ...], root: Any) -> tuple[str, Any]:
-    """The dotted key of pydantic's `location`, and the type that stands there (None where it is unknown)."""
+    """The dotted key of pydantic's `location`, and the type at that place (None where it is unknown)."""
     key: list[str] = []
     at: Any = root
     for part in location:

@@ -1,4 +1,4 @@
-"""Where a pre-trained model comes from, and what tells that it is still the same one. Light: no torch."""
+"""Where a pre-trained model comes from, and a fingerprint that shows whether it is still the same. No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def source_fingerprint(source: ModelSource, hash_file: Callable[[Path], str]) ->
     """What decides the model: contents for local files (not their path), id and revision for the hub.
 
     Raises:
-        LwfError: the directory or the package is not there, or holds no model.
+        LwfError: the directory or the package is missing, or has no model.
     """
     match source:
         case HubModel():

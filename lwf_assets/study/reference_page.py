@@ -69,7 +69,7 @@ def _child_path(path: str, name: str, field: FieldInfo, nested: type[BaseModel])
     if typing.get_origin(field.annotation) is dict:
         own += ".<name>"
     kinds = typing.get_args(nested.model_fields["kind"].annotation) if "kind" in nested.model_fields else ()
-    if len(kinds) == 1:  # one of several that may stand here; else `kind` is a choice within one section
+    if len(kinds) == 1:  # one of several sections for this key; otherwise `kind` is a choice within one section
         own += f" (kind: {kinds[0]})"
     return own
 

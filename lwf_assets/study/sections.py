@@ -50,7 +50,7 @@ class HubModel(Settings):
     @field_validator("id")
     @classmethod
     def _is_no_directory(cls, value: str) -> str:
-        # A directory is recognized by its contents, which a hub source would not look at.
+        # A directory is recognized by its contents, which a hub source would ignore.
         if value.startswith(("/", "./", "../", "~")):
             raise ValueError("a directory on this machine is given as {kind: directory, path: ..}")
         return value

@@ -1,4 +1,4 @@
-"""What five public data sets need beyond a template: their labels turned into the words that a model is to write.
+"""What five public data sets need beyond a template: their labels turned into the text that a model should write.
 
 A form turns a row of the data set into plain columns and brings the templates that go with them. Prompts follow
 EleutherAI's lm-evaluation-harness where it has the task (gsm8k, medmcqa, mmlu). It passes on only the columns that a

@@ -1,4 +1,5 @@
-"""Which split a row belongs to, and which rows are kept: decided by hashes, so that no row moves when others come."""
+"""Which split a row belongs to, and which rows are kept: decided by hashes, so that no row moves when others are
+added."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row as it lies in its source, before any prompt is made of it."""
+    """A row as it is in its source, before a prompt is made of it."""
 
     place: str
-    """Where it stands, in words that begin an error message: `notes/questions.jsonl, line 3`."""
+    """Where it is, as the beginning of an error message: `notes/questions.jsonl, line 3`."""
     id: str
     columns: Mapping[str, Any]
     entry: Mapping[str, Any] | None = None

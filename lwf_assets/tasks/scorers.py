@@ -1,4 +1,4 @@
-"""How a response is judged, one function a scorer, and how the judgements of a test set add up."""
+"""How a response is judged, one function per scorer, and how the scores of a test set are aggregated."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _reasoning_gym(response: str, data: Mapping[str, Any]) -> ItemScore:
     text = response.strip()
     judge = _generator_scorer(data["generator"], json.dumps(data["parameters"]))
     credit = float(judge(text or None, data["entry"]))
-    # Its scorers give part of a point for a wrong answer that holds the right one, or only looks like an answer.
+    # Its scorers give part of a point for a wrong answer that contains the right one, or only looks like an answer.
     return ItemScore(float(credit == 1.0), text or None, {"partial_credit": credit})
 
 

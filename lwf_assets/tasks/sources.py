@@ -1,4 +1,4 @@
-"""One way into all three kinds of source: the rows of a split."""
+"""The rows of a split, for every kind of source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompt templates: `str.format` over the columns of a row, and nothing cleverer."""
+"""Prompt templates: `str.format` over the columns of a row."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def template_columns(template: str) -> list[str]:
 def render(template: str, columns: Mapping[str, Any], *, place: str, role: str) -> str:
     """Fill `template` from one row and take off the white space around the result's end.
 
-    `role` is what the text is for ("prompt", "answer", ...) and `place` where the row stands; both go into messages.
-    Raises LwfError when a column is missing or holds no text, or when all columns that the template shows are empty.
+    `role` is what the text is for ("prompt", "answer", ...) and `place` where the row is; both appear in messages.
+    Raises LwfError when a column is missing or has no text, or when all columns that the template shows are empty.
     """
     values = {}
     for name in template_columns(template):

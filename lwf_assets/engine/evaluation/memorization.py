@@ -34,7 +34,7 @@ def memorisation(
 ) -> list[Memorisation]:
     """What `model` knows of each sample, in the order of `samples`, by one forward pass.
 
-    Samples that are alike, such as those of a forgetting task and of the mixed one, are looked at once.
+    Samples that are alike, such as those of a forgetting task and of the mixed one, are evaluated once.
     """
     keys = [(tuple(sample.prompt_ids), tuple(sample.response_ids)) for sample in samples]
     different = dict(zip(keys, samples, strict=True))

@@ -1,4 +1,4 @@
-"""How far apart the weights of two models lie."""
+"""How far apart the weights of two models are."""
 
 from __future__ import annotations
 

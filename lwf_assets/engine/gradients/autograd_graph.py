@@ -1,4 +1,5 @@
-"""What the graph that autograd records of a forward pass tells: what it reaches, and whether rows kept apart."""
+"""What can be read off autograd's graph of a forward pass: which parameters it reaches, and whether rows stay
+separate."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**25}
 own and its block should stay in the cache; of all samples on a GPU, which should be filled."""
 
 GradientsOfSamples = tuple[Tensor, Tensor]
-"""Which samples, [n], and their gradients, [n, *shape]. Not to be kept, and free to be overwritten."""
+"""Which samples, [n], and their gradients, [n, *shape]. They must not be kept and may be overwritten."""
 
 
 class Reduction(Protocol):
@@ -28,7 +28,7 @@ class Reduction(Protocol):
 
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         """Gradients [samples, n, columns] of the rows [samples, n], which differ from sample to sample. A row that
-        stands there twice has gradient zero at all places but one."""
+        appears there twice has gradient zero at all places but one."""
 
 
 def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Tensor, name: str) -> None:
@@ -96,7 +96,7 @@ def _block_shape(device: torch.device, samples: int, rows: int, columns: int) ->
 def _reduce_rows(
     ids: Tensor, values: Tensor, outer: Sequence[Outer], reduction: Reduction, samples: Tensor, name: str
 ) -> None:
-    """The rows that a sample looks up: what its lookups give, summed where one id stands several times, and what the
+    """The rows that a sample looks up: what its lookups give, summed where one id appears several times, and what the
     products give in the same rows. Shapes do not depend on the data, so that no device has to be waited for."""
     same = ids.unsqueeze(2) == ids.unsqueeze(1)
     places = torch.arange(ids.shape[1], device=ids.device)

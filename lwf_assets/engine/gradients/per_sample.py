@@ -165,7 +165,7 @@ class _Work:
     def _losses(
         self, samples: Sequence[Sample], receive: Callable[[str, Factor], None]
     ) -> tuple[Tensor, GradientWatch]:
-        """The losses of one batch, whose backward pass will tell `receive` of the parameters with rules alone."""
+        """The losses of one batch, whose backward pass reports only the parameters with rules to `receive`."""
         self._differentiate(self.together, but_not=self.alone)
         batch = collate(samples).to(self.model.device)
         watch = GradientWatch(

@@ -25,7 +25,7 @@ def _linear(watch: GradientWatch, input: Tensor, weight: Tensor, bias: Tensor | 
 
 
 def _addmm(watch: GradientWatch, input: Tensor, mat1: Tensor, mat2: Tensor, **scales: Any) -> Any:
-    # Gradients of a bias are summed over positions, so it must be a vector; beta and alpha are nobody's habit.
+    # Gradients of a bias are summed over positions, so it must be a vector; beta and alpha are not used in practice.
     return NotImplemented if scales or input.ndim != 1 else _product(watch, mat1, mat2, input, transposed=False)
 
 

@@ -1,4 +1,4 @@
-"""Watches the operations of a forward pass, so that its backward pass tells of per-sample gradients.
+"""Watches the operations of a forward pass, so that its backward pass reports per-sample gradients.
 
 Operations are watched, not modules: every linear layer, tied embedding or custom norm of any architecture comes down
 to the few operations that have a rule (`rules.py`). They use a parameter detached. A parameter that is used in any
@@ -29,7 +29,7 @@ AUTOCAST = (
 
 @dataclass(frozen=True)
 class LookedUpOnce:
-    """Rows of a parameter that were looked up once for all samples; `version` tells whether they were changed since."""
+    """Rows of a parameter that were looked up once for all samples; `version` shows whether they were changed since."""
 
     result: Tensor
     version: int
@@ -39,7 +39,7 @@ class LookedUpOnce:
 
 
 class GradientWatch(TorchFunctionMode):
-    """Within the block, operations with a rule tell `receive` of their parameters' gradients when the backward runs.
+    """Within the block, operations with a rule report their parameters' gradients to `receive` when the backward runs.
 
     Args:
         parameters: those to be watched; each must require a gradient.

@@ -231,7 +231,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.progress.advance()
         if state.global_step >= state.max_steps:
-            control.should_save = False  # the caller saves the finished model; a last checkpoint serves nobody
+            control.should_save = False  # the caller saves the finished model; a last checkpoint would be useless
 
     def on_log(
         self,

@@ -20,7 +20,8 @@ STATE_FILE = "validation_curve.json"
 
 
 class ValidationCurve(TrainerCallback):  # type: ignore[misc]
-    """The mean over held-out samples of the NLL per response token, before the first step, every so many, at the last.
+    """The mean over held-out samples of the NLL per response token, before the first step, every `every` steps, and at
+    the last.
 
     Without dropout, under the autocast that the training has, and drawing on no random generator: the training is the
     same as without it. Put it behind callbacks that change the weights, so that it measures what they leave. The points

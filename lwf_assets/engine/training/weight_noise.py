@@ -1,4 +1,4 @@
-"""Random noise on the weights, as large as given: the control that tells unlearning from mere disturbance."""
+"""Random noise of a given size on the weights: the control that separates unlearning from mere perturbation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WeightNoise(TrainerCallback):  # type: ignore[misc]
     run's unlearning did, but knows nothing of D_U.
 
     The direction is that of independent standard normals over all trainable parameters, tied ones once. It follows from
-    (`seed`, step) alone and draws on no global generator; nothing needs to be kept, and a resumed run equals an
+    (`seed`, step) alone and uses no global generator; no state is saved, and a resumed run equals an
     uninterrupted one.
 
     Args:
@@ -38,7 +38,7 @@ class WeightNoise(TrainerCallback):  # type: ignore[misc]
 
     Raises:
         ValueError: a norm that is negative or not finite.
-        LwfError: as training begins, if a step lies behind its end.
+        LwfError: as training begins, if a step is after its end.
     """
 
     def __init__(self, norms: Mapping[int, float], *, seed: int = 0) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One sample of one unlearning step: its NLL per token (nats) just before it and when it was next looked at.
+    """One sample of one unlearning step: its NLL per token (nats) just before it and when it was next evaluated.
 
     `nll_after` is what remained: the NLL at the sample's next turn, or at the end of training after its last one; None
-    until then. (A look right after each update would cost a forward pass, and would not see what learning brings back.)
-    `pushed` is False when the sample was at or above the cap already and gave no gradient. `update_norm` is the
+    until then. (Evaluating right after each update would cost a forward pass, and would miss what learning brings
+    back.) `pushed` is False when the sample was at or above the cap already and gave no gradient. `update_norm` is the
     Euclidean norm of the change that the whole step made to the weights, the same for all its samples; 0 if the step
     was skipped, None if it was not measured.
     """
@@ -27,7 +27,7 @@ class LedgerEntry:
 
 
 class Ledger:
-    """Entries in order; a sample's newest is open until the sample is looked at again."""
+    """Entries in order; a sample's newest is open until the sample is evaluated again."""
 
     def __init__(self, saved: Sequence[dict[str, Any]] = ()) -> None:
         self.entries = [LedgerEntry(**entry) for entry in saved]

@@ -208,7 +208,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             self._ledger.close(name, loss)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Put the unlearning's state beside the learner's."""
+        """Save the unlearning's state next to the learner's."""
         assert self._optimizer is not None
         kept = {
             "optimizer": self._optimizer.state_dict(),

@@ -1,4 +1,4 @@
-"""Gradient difference: what is to be kept pulls back while what is to be forgotten is pushed away."""
+"""Gradient difference: a loss on retained text pulls back while the forgotten text is pushed away."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Retention:
     `nll` is gradient difference (Liu, Liu and Stone 2022; Maini et al., TOFU, 2024), `kl` the KL minimization of TOFU.
 
     Args:
-        samples: what is to be kept.
+        samples: what should be retained.
         kind: `nll`, the mean over samples of the NLL per response token; `kl`, the mean over samples of the mean over
             response positions of KL(reference || model), over the whole vocabulary. Both in nats per token.
-        weight: of the retained samples' loss beside the forgotten samples'.
+        weight: of the retained samples' loss relative to the forgotten samples'.
         batch_size: retained samples per unlearning step.
         reference: for `kl`, the model to stay close to, on the device of the one that is trained. It is never
             changed, and it is not in the checkpoints: hand in the same one on resume.

@@ -1,4 +1,4 @@
-"""Arm `l2_sp`: weights are drawn to where they started (L2-SP; Li et al., ICML 2018), a baseline."""
+"""Arm `l2_sp`: weights are pulled to where they started (L2-SP; Li et al., ICML 2018), a baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arm `weight_decay`: weights are drawn toward zero, a baseline."""
+"""Arm `weight_decay`: weights are pulled toward zero, a baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arm `weight_noise`: a control that shakes the weights as far as LWF moved them, in no direction in particular."""
+"""Arm `weight_noise`: a control that perturbs the weights as much as LWF moved them, in random directions."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _bin_edges(values: Sequence[float], threshold: float | None) -> list[float]:
 
 
 def nll_before_after(samples: Sequence[ForgottenSample], models: Sequence[str] = MODELS) -> Figure:
-    """Each self-generated sample's NLL from model to model, the chosen ones beside those that were not chosen."""
+    """Each self-generated sample's NLL from model to model, for the chosen ones and for the others."""
     figure, panels = new_figure("", "NLL (nats per token)", panels=2)
     for axes, flag, name, colour in zip(
         panels, (True, False), ("chosen", "not chosen"), (FORGOTTEN, KEPT), strict=True

@@ -61,7 +61,7 @@ def arm_panels(curves: Sequence[Curve], names: Mapping[str, str], *, what: str) 
 
 
 def unlearning_curves(curves: Sequence[Curve]) -> Figure:
-    """Mean NLL of the unlearning batch by learning step; "before" the update, and "after": when next looked at."""
+    """Mean NLL of the unlearning batch by learning step; "before" the update, and "after": when next evaluated."""
     figure, (axes,) = new_figure("learning step", "NLL of the unlearning batch\n(nats per token)")
     looks = {"before": ("before the update", BASE), "after": ("when next looked at", FORGOTTEN)}
     _draw_curves(axes, curves, looks)

@@ -1,4 +1,4 @@
-"""Figures as files: SVG by itself or to stand inside a page, PNG that keeps under a size. Equal figures give equal
+"""Figures as files: SVG files or inline SVG, PNG under a given size. Equal figures give equal
 bytes."""
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def fisher_by_layer(means: Mapping[str, float]) -> Figure:
     """Mean diagonal Fisher of each parameter by layer, a line per kind of parameter, on a log scale.
 
     `means` goes by parameter name, such as "model.layers.3.mlp.up_proj.weight". Parameters outside the layers
-    stand left ("emb") and right ("out") of them. Zeros cannot stand on a log scale and are left out.
+    are left ("emb") and right ("out") of them. Zeros cannot be shown on a log scale and are left out.
     """
     figure, (axes,) = new_figure("layer", "mean diagonal Fisher")
     kinds: dict[str, list[tuple[int, float]]] = defaultdict(list)

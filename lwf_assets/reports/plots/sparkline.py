@@ -1,4 +1,4 @@
-"""A sample's NLL over the steps of a run, small enough to stand in a table."""
+"""A sample's NLL over the steps of a run, small enough for a table."""
 
 from __future__ import annotations
 

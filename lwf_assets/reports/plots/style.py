@@ -1,4 +1,4 @@
-"""The look that all plots share: size, palette, axes, legend. Colours mean the same thing in every plot."""
+"""The style that all plots share: size, palette, axes, legend. Colours mean the same thing in every plot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INK, GRID = "#24292f", "#d8dee4"
 # Blue and vermillion of Okabe and Ito, purple of Tol, and two greys: apart under the common colour-blindnesses.
 BASE, REFERENCE, LWF = "#6e7781", "#0072b2", "#d55e00"
 FORGOTTEN, KEPT = "#aa4499", "#8c959f"
-# A shade off the blue and the vermillion, so that a page can tell a verdict's colour from a model's.
+# A shade off the blue and the vermillion, so that a verdict's colour differs from a model's.
 BETTER, WORSE = "#0073b3", "#b35900"
 
 MODEL_COLOURS = {"base": BASE, "reference": REFERENCE, "lwf": LWF}

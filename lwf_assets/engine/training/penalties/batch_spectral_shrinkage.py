@@ -1,4 +1,4 @@
-"""Batch Spectral Shrinkage: presses down the weakest directions of a batch's features."""
+"""Batch Spectral Shrinkage: shrinks the weakest directions of a batch's features."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def response_features(states: Tensor, batch: Batch) -> Tensor:
     if states.shape[1] == batch.labels.shape[1]:
         states = states[:, positions]
     counted = counted[:, positions].unsqueeze(2)
-    # Not a product with the mask: what stands at another's position may be not a number at all.
+    # Not a product with the mask: the values at masked positions may be NaN.
     return states.float().masked_fill(~counted, 0).sum(dim=1) / counted.sum(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""No unlearning: the control that tells what retention does by itself."""
+"""No unlearning: the control that shows what retention does alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Nothing:
-    """Zero: the samples are looked at and noted in the ledger, and nothing pushes them."""
+    """Zero: the samples are evaluated and recorded in the ledger, and not pushed."""
 
     @property
     def needs_reference(self) -> bool:
