@@ -95,5 +95,5 @@ def _run_of(study: Study, step: Step, build: str) -> dg.RunRequest:
 
 
 def _outcome(decision: NextRuns) -> str:
-    told = [f"{name} failed" for name in decision.failed] + [f"{name} is blocked" for name in decision.blocked]
-    return f"the build has finished: {', '.join(told) or 'everything is up to date'}"
+    outcomes = [f"{name} failed" for name in decision.failed] + [f"{name} is blocked" for name in decision.blocked]
+    return f"the build has finished: {', '.join(outcomes) or 'everything is up to date'}"

@@ -83,6 +83,6 @@ def _evaluation(plan: Plan, asset: str) -> dg.AssetCheckEvaluation:
 def _words(steps: list[Step], stale: list[Step]) -> str:
     if not stale:
         return f"all {len(steps)} cells are up to date"
-    told = [f"{step.cell.partition}: {', '.join(step.reasons)}" for step in stale[:SHOWN]]
+    named = [f"{step.cell.partition}: {', '.join(step.reasons)}" for step in stale[:SHOWN]]
     more = [f"and {len(stale) - SHOWN} more"] if len(stale) > SHOWN else []
-    return f"{len(stale)} of {len(steps)} cells are stale: " + "; ".join([*told, *more])
+    return f"{len(stale)} of {len(steps)} cells are stale: " + "; ".join([*named, *more])

@@ -111,8 +111,8 @@ def _run(
 def _refuse_blocked(blocked: tuple[Step, ...]) -> None:
     causes = [step for step in blocked if any(reason.startswith("check failed") for reason in step.reasons)]
     if causes:
-        told = "; ".join(f"{step.cell}: {', '.join(step.reasons)}" for step in causes)
+        reasons = "; ".join(f"{step.cell}: {', '.join(step.reasons)}" for step in causes)
         raise LwfError(
-            f"{told}. {len(blocked)} cells wait for it. Change what it is made from,or rebuild it with "
+            f"{reasons}. {len(blocked)} cells wait for it. Change what it is made from, or rebuild it with "
             f"`lwf build --force {causes[0].cell.asset}`"
         )

@@ -53,7 +53,7 @@ def audit(
         raise LwfError(f"{manifest.name} {manifest.version}: its seal is {manifest.seal}, not the one given")
 
     with phase_bars(err) as bars:
-        told = make_audit(
+        result = make_audit(
             home.store,
             manifest,
             verify=verify,
@@ -64,16 +64,16 @@ def audit(
     if html is not None:
         from lwf_assets.lineage.page import lineage_page
 
-        html.write_text(lineage_page(told), encoding="utf-8")
+        html.write_text(lineage_page(result), encoding="utf-8")
     if openlineage is not None:
         from lwf_assets.lineage.open_lineage import write_events
 
-        write_events(openlineage, home.store, told.chain)
+        write_events(openlineage, home.store, result.chain)
     if as_json:
-        print(json.dumps(told.to_dict(), indent=2, default=str))
+        print(json.dumps(result.to_dict(), indent=2, default=str))
     else:
-        print_audit(out, told)
-    if not told.holds:
+        print_audit(out, result)
+    if not result.holds:
         raise typer.Exit(1)
 
 
@@ -112,8 +112,8 @@ def diff(
     before, after = (read_chain(home.store, find_artifact(home, name)) for name in (first, second))
     found = differences(before, after)
     if as_json:
-        told = [{**asdict(difference), "first_cause": difference.is_first_cause} for difference in found]
-        print(json.dumps(told, indent=2, default=str))
+        entries = [{**asdict(difference), "first_cause": difference.is_first_cause} for difference in found]
+        print(json.dumps(entries, indent=2, default=str))
     elif found:
         print_differences(out, found)
     else:

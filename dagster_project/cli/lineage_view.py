@@ -20,20 +20,20 @@ ROWS = 20
 WIDTH = 60
 
 
-def print_audit(console: Console, told: Audit) -> None:
+def print_audit(console: Console, audit: Audit) -> None:
     """The chain as a tree, what was unlearned and learned from, and whether it holds."""
-    end = told.chain.end
-    console.print(_grow(Tree(_described(told, end)), told, end, set()))
-    if told.unlearned:
-        console.print(f"\n[bold]Unlearned[/]: {len(told.unlearned)} samples")
-        for sample in told.unlearned[:ROWS]:
+    end = audit.chain.end
+    console.print(_grow(Tree(_described(audit, end)), audit, end, set()))
+    if audit.unlearned:
+        console.print(f"\n[bold]Unlearned[/]: {len(audit.unlearned)} samples")
+        for sample in audit.unlearned[:ROWS]:
             console.print(_unlearned(sample), soft_wrap=True)
-        _more(console, len(told.unlearned))
-    for rows in told.learned:
+        _more(console, len(audit.unlearned))
+    for rows in audit.learned:
         count = f"{len(rows.train)} training and {len(rows.validation)} validation rows"
         console.print(f"\n[bold]Learned from[/]: {count} (learning_data {rows.version}; their ids: --json)")
     console.print()
-    for line in _outcome(told):
+    for line in _outcome(audit):
         console.print(line, soft_wrap=True)
 
 
@@ -68,30 +68,34 @@ def print_differences(console: Console, found: Sequence[Difference]) -> None:
         _more(console, len(difference.rows))
 
 
-def _grow(tree: Tree, told: Audit, link: Link, shown: set[str]) -> Tree:
+def _grow(tree: Tree, audit: Audit, link: Link, shown: set[str]) -> Tree:
     """`tree` with what the link was made from below it; what it has already is only named again."""
     shown.add(link.name)
-    for needed in told.chain.inputs(link):
+    for needed in audit.chain.inputs(link):
         if needed.name in shown:
             tree.add(Text(f"{needed.name} {needed.manifest.version} (above)", style="dim"))
         else:
-            _grow(tree.add(_described(told, needed)), told, needed, shown)
+            _grow(tree.add(_described(audit, needed)), audit, needed, shown)
     return tree
 
 
 def _described(audited: Audit, link: Link) -> RenderableType:
-    manifest, told = link.manifest, link.manifest.provenance
+    manifest, provenance = link.manifest, link.manifest.provenance
     head = Text.assemble((link.name, "bold"), " ", (manifest.version, "cyan"))
     if not link.sealed:
         head.append("  (not sealed)", style="yellow")
-    made = [str(told.get("began") or ""), f"in {told.get('wall_seconds')} s", f"code {manifest.code_version}"]
-    if told.get("git_commit"):
-        commit, changed, _ = str(told["git_commit"]).partition("-dirty")
+    made = [
+        str(provenance.get("began") or ""),
+        f"in {provenance.get('wall_seconds')} s",
+        f"code {manifest.code_version}",
+    ]
+    if provenance.get("git_commit"):
+        commit, changed, _ = str(provenance["git_commit"]).partition("-dirty")
         made.append(f"commit {commit[:12]}{changed}")
     runs = [
-        f"{name} run {told[key]}"
+        f"{name} run {provenance[key]}"
         for name, key in (("Dagster", "dagster_run"), ("MLflow", "mlflow_run"))
-        if told.get(key)
+        if provenance.get(key)
     ]
     lines = [head, Text(", ".join(made), style="dim")]
     if runs:
@@ -110,19 +114,19 @@ def _unlearned(sample: UnlearnedSample) -> Text:
     terms = ("constant", "linear", "quadratic")
     figures = ", ".join(f"{name} {getattr(sample, name):.4g}" for name in terms)
     confidence = f"  FC {sample.forgetting_confidence:.6g} ({figures})"
-    told = Text.assemble(f"  {sample.rank}. ", (sample.id, "cyan"), confidence)
+    lines = Text.assemble(f"  {sample.rank}. ", (sample.id, "cyan"), confidence)
     text = "(random tokens in its place)" if sample.text is None else _cut(sample.text)
-    told.append(f"\n     {_cut(sample.prompt)} -> {text}")
+    lines.append(f"\n     {_cut(sample.prompt)} -> {text}")
     for turn in sample.turns:
         after = "unknown" if turn.nll_after is None else f"{turn.nll_after:.3f}"
         words = f"seed {turn.seed}, steps {_listed(turn.steps)}: NLL {turn.nll_before:.3f} -> {after}"
-        told.append(f"\n     {words}", style="dim")
-    return told
+        lines.append(f"\n     {words}", style="dim")
+    return lines
 
 
-def _outcome(told: Audit) -> list[Text]:
-    lines = [Text(str(fault), style="bold red") for fault in told.faults]
-    for result in told.replayed:
+def _outcome(audit: Audit) -> list[Text]:
+    lines = [Text(str(fault), style="bold red") for fault in audit.faults]
+    for result in audit.replayed:
         if result.is_same:
             lines.append(Text(f"{result.artifact} {result.version}: recomputed, the same bytes", style="green"))
         else:
@@ -130,20 +134,20 @@ def _outcome(told: Audit) -> list[Text]:
             weights = "" if most is None else f"; weights differ by {most:.3g} at most"
             words = f"{result.artifact} {result.version}: recomputed, and {_listed(result.differing)} differ{weights}"
             lines.append(Text(words, style="bold red"))
-    for record in told.outside:
+    for record in audit.outside:
         place = f"{record.artifact} {record.version}: {record.system} run {record.run}"
         if record.missing:
             lines.append(Text(f"{place} no longer exists", style="yellow"))
         elif record.differences:
             lines.append(Text(f"{place}: {'; '.join(record.differences)}", style="bold red"))
-    agreeing = {system: sum(r.system == system and r.agrees for r in told.outside) for system in ("Dagster", "MLflow")}
+    agreeing = {system: sum(r.system == system and r.agrees for r in audit.outside) for system in ("Dagster", "MLflow")}
     asked = [f"{system} agrees on {count}" for system, count in agreeing.items() if count]
-    looked = "every byte of them" if told.verified else "their manifests (--verify: every byte)"
-    count = len(told.chain.links)
-    if told.holds:
+    looked = "every byte of them" if audit.verified else "their manifests (--verify: every byte)"
+    count = len(audit.chain.links)
+    if audit.holds:
         words = f"{count} artifacts; {looked} as recorded" + "".join(f"; {words}" for words in asked)
         lines.append(Text(words, style="green"))
-    lines.append(Text(f"Seal of {told.chain.end.name}: {told.chain.end.manifest.seal}"))
+    lines.append(Text(f"Seal of {audit.chain.end.name}: {audit.chain.end.manifest.seal}"))
     return lines
 
 
@@ -169,8 +173,8 @@ def _more(console: Console, count: int) -> None:
 
 
 def _listed(values: Sequence[Any]) -> str:
-    told = ", ".join(map(str, values[:8]))
-    return told if len(values) <= 8 else f"{told} and {len(values) - 8} more"
+    text = ", ".join(map(str, values[:8]))
+    return text if len(values) <= 8 else f"{text} and {len(values) - 8} more"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -48,8 +48,8 @@ def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store)
             for path, seed in _tables(artifact.path) if artifact else ():
                 place = {name: getattr(partition, name) for name in names} | seed
                 # A table's own columns take precedence over those of its partition: a model may be measured by task.
-                told = set(pq.read_schema(path).names)
-                tables.setdefault(path.stem, []).append((path, {k: v for k, v in place.items() if k not in told}))
+                own = set(pq.read_schema(path).names)
+                tables.setdefault(path.stem, []).append((path, {k: v for k, v in place.items() if k not in own}))
         for name, places in tables.items():
             union = " UNION ALL BY NAME ".join(
                 f"SELECT {''.join(f'{_literal(value)} AS {key}, ' for key, value in place.items())}* "

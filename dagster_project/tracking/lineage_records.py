@@ -50,8 +50,8 @@ def _dagster_record(instance: dg.DagsterInstance, link: Link, run: str) -> Outsi
     if not fitting:
         return OutsideRecord("Dagster", link.name, link.manifest.version, run, ("the run did not materialize it",))
     tags, metadata = fitting[-1].tags or {}, fitting[-1].metadata
-    told = {"version": tags.get(DATA_VERSION), "seal": getattr(metadata.get("seal"), "value", None)}
-    return OutsideRecord("Dagster", link.name, link.manifest.version, run, _differences(link, told))
+    recorded = {"version": tags.get(DATA_VERSION), "seal": getattr(metadata.get("seal"), "value", None)}
+    return OutsideRecord("Dagster", link.name, link.manifest.version, run, _differences(link, recorded))
 
 
 def _of_mlflow(home: Home, chain: Chain) -> Iterator[OutsideRecord]:
@@ -74,14 +74,14 @@ def _mlflow_record(client: MlflowClient, link: Link, run: str) -> OutsideRecord:
         tags = client.get_run(run).data.tags
     except MlflowException:
         return OutsideRecord("MLflow", link.name, link.manifest.version, run, missing=True)
-    told = {"version": tags.get(VERSION_TAG), "recipe": tags.get(RECIPE_TAG), "seal": tags.get("lwf.seal")}
-    return OutsideRecord("MLflow", link.name, link.manifest.version, run, _differences(link, told))
+    recorded = {"version": tags.get(VERSION_TAG), "recipe": tags.get(RECIPE_TAG), "seal": tags.get("lwf.seal")}
+    return OutsideRecord("MLflow", link.name, link.manifest.version, run, _differences(link, recorded))
 
 
-def _differences(link: Link, told: dict[str, Any]) -> tuple[str, ...]:
+def _differences(link: Link, recorded: dict[str, Any]) -> tuple[str, ...]:
     """What another system says that the manifest does not; what it does not say is no difference."""
     return tuple(
         f"{name} {value} there, {getattr(link.manifest, name)} here"
-        for name, value in told.items()
+        for name, value in recorded.items()
         if value is not None and value != getattr(link.manifest, name)
     )

@@ -87,10 +87,10 @@ def corpus_is_not_degenerate(folder: Path, beside: Mapping[str, Path]) -> CheckR
     words = {"share_empty": "empty", "share_same": "the same text", "share_truncated": "truncated"}
     for kind in ("share_empty", "share_same"):
         if shares[kind] > DEGENERATE_SHARE:
-            told = f"{shares[kind]:.0%} of the {len(rows)} responses are {words[kind]}"
-            return CheckResult(False, f"{told}; change the prompts or the generation settings", shares)
-    told = ", ".join(f"{share:.0%} {words[kind]}" for kind, share in shares.items())
-    return CheckResult(True, f"{len(rows)} responses: {told}", shares)
+            summary = f"{shares[kind]:.0%} of the {len(rows)} responses are {words[kind]}"
+            return CheckResult(False, f"{summary}; change the prompts or the generation settings", shares)
+    summary = ", ".join(f"{share:.0%} {words[kind]}" for kind, share in shares.items())
+    return CheckResult(True, f"{len(rows)} responses: {summary}", shares)
 
 
 def prompts_do_not_overlap(folder: Path, beside: Mapping[str, Path]) -> CheckResult:

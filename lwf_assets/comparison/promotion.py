@@ -89,7 +89,9 @@ def _not_worse(new: Evaluation, old: Evaluation, measure: str, margin: float) ->
     difference = effects[measure].difference
     higher = _higher_is_better(measure)
     worst = difference.low if higher else -difference.high
-    told = f"{name} minus the champion's: {difference.mean:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
+    comparison = (
+        f"{name} minus the champion's: {difference.mean:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
+    )
     figures = {
         "measure": measure,
         "difference": difference.mean,
@@ -99,10 +101,10 @@ def _not_worse(new: Evaluation, old: Evaluation, measure: str, margin: float) ->
         "seeds": effects[measure].seeds,
     }
     if math.isnan(worst):
-        return _Condition(False, f"{told}: too few seeds to say", figures)
+        return _Condition(False, f"{comparison}: too few seeds to say", figures)
     holds = worst >= -margin
     words = "not worse" if holds else "may be worse"
-    return _Condition(holds, f"{told}: {words} by more than the margin {margin:g}", figures)
+    return _Condition(holds, f"{comparison}: {words} by more than the margin {margin:g}", figures)
 
 
 def _bounded(new: Evaluation, name: str, bound: float) -> _Condition:

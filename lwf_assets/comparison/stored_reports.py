@@ -25,14 +25,14 @@ def built_reports(study: Study, store: Store, wanted: Collection[Cell]) -> dict[
 def built_with(study: Study, store: Store) -> dict[str, Any]:
     """What the study's current artifacts were made with: commits, devices, library versions, seconds of work."""
     found = [artifact for cell in cells(study) if (artifact := store.current(cell.asset, cell.partition))]
-    told = [artifact.manifest.provenance for artifact in found]
+    provenances = [artifact.manifest.provenance for artifact in found]
     return {
-        "artifacts": len(told),
-        "seconds": sum(entry["wall_seconds"] for entry in told),
-        "began": min(entry["began"] for entry in told),
-        "commits": sorted({str(entry["git_commit"])[:7] for entry in told}),
-        "devices": sorted({str(entry["device"]) for entry in told}),
-        "libraries": told[-1]["libraries"],
+        "artifacts": len(provenances),
+        "seconds": sum(entry["wall_seconds"] for entry in provenances),
+        "began": min(entry["began"] for entry in provenances),
+        "commits": sorted({str(entry["git_commit"])[:7] for entry in provenances}),
+        "devices": sorted({str(entry["device"]) for entry in provenances}),
+        "libraries": provenances[-1]["libraries"],
         "bytes": sum(file.size for artifact in found for file in artifact.manifest.files),
     }
 

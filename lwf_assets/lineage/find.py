@@ -75,9 +75,9 @@ def _by_hash(store: Store, beginning: str) -> Manifest:
     if not found:
         raise LwfError(f"{beginning}: no artifact in {store.root} has a version, recipe or seal with this prefix")
     if len(artifacts) > 1:
-        told = ", ".join(sorted(f"{m.name} {m.version}" for m in found)[:5])
+        names = ", ".join(sorted(f"{m.name} {m.version}" for m in found)[:5])
         raise LwfError(
-            f"{beginning}: ambiguous prefix, which matches {len(artifacts)} artifacts: {told}; give more characters"
+            f"{beginning}: ambiguous prefix, which matches {len(artifacts)} artifacts: {names}; give more characters"
         )
     if any(m.version.startswith(beginning) for m in found):
         return _of_current_recipe(store, found[0])

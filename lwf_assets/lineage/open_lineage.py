@@ -33,15 +33,17 @@ def _event(store: Store, link: Link) -> Any:
         processing_engine_run,
     )
 
-    manifest, told = link.manifest, link.manifest.provenance
-    began = datetime.fromisoformat(told["began"])
+    manifest, provenance = link.manifest, link.manifest.provenance
+    began = datetime.fromisoformat(provenance["began"])
     parameters = [
         execution_parameters_run.ExecutionParameter(key=name, name=name, value=json.dumps(value))
         for name, value in manifest.settings.items()
     ]
-    libraries = told.get("libraries", {})
+    libraries = provenance.get("libraries", {})
     run = Run(
-        runId=str(uuid.UUID(told["mlflow_run"]) if told.get("mlflow_run") else uuid.UUID(manifest.seal[:32])),
+        runId=str(
+            uuid.UUID(provenance["mlflow_run"]) if provenance.get("mlflow_run") else uuid.UUID(manifest.seal[:32])
+        ),
         facets={
             "executionParameters": execution_parameters_run.ExecutionParametersRunFacet(parameters=parameters),
             "processing_engine": processing_engine_run.ProcessingEngineRunFacet(
@@ -50,12 +52,14 @@ def _event(store: Store, link: Link) -> Any:
         },
     )
     job = Job(
-        namespace=told["study"],
+        namespace=provenance["study"],
         name=link.name,
         facets={
             "jobType": job_type_job.JobTypeJobFacet(processingType="BATCH", integration="LWF", jobType="ASSET"),
             "documentation": documentation_job.DocumentationJobFacet(
-                description=f"{manifest.asset}, code version {manifest.code_version}, commit {told.get('git_commit')}"
+                description=(
+                    f"{manifest.asset}, code version {manifest.code_version}, commit {provenance.get('git_commit')}"
+                )
             ),
         },
     )
@@ -63,7 +67,7 @@ def _event(store: Store, link: Link) -> Any:
     place, version = _dataset(store, InputVersion(manifest.asset, manifest.partition, manifest.version))
     return RunEvent(
         eventType=RunState.COMPLETE,
-        eventTime=(began + timedelta(seconds=told["wall_seconds"])).isoformat(),
+        eventTime=(began + timedelta(seconds=provenance["wall_seconds"])).isoformat(),
         run=run,
         job=job,
         producer=PRODUCER,

@@ -59,10 +59,10 @@ class Foresight:
 
     def to_dict(self, plan: Plan) -> dict[str, Any]:
         """The plan for `--json`, with seconds and bytes."""
-        told = plan.to_dict()
+        plan_entry = plan.to_dict()
         return {
-            **told,
-            "stale": [{**entry, **self._of(step)} for entry, step in zip(told["stale"], plan.stale, strict=True)],
+            **plan_entry,
+            "stale": [{**entry, **self._of(step)} for entry, step in zip(plan_entry["stale"], plan.stale, strict=True)],
             "seconds": _rounded(self.seconds),
             "steps_without_seconds": self.untimed,
             "memory_bytes": self.memory,
@@ -72,8 +72,8 @@ class Foresight:
         foreseen = self.steps.get(step.cell)
         if foreseen is None:
             return {"seconds": None, "memory_bytes": None}
-        told = {"seconds": _rounded(foreseen.seconds), "memory_bytes": foreseen.memory, "guessed": foreseen.guessed}
-        return {**told, "cannot_fit": foreseen.cannot_fit}
+        entry = {"seconds": _rounded(foreseen.seconds), "memory_bytes": foreseen.memory, "guessed": foreseen.guessed}
+        return {**entry, "cannot_fit": foreseen.cannot_fit}
 
 
 def foresee(study: Study, store: Store, plan: Plan) -> Foresight:

@@ -44,17 +44,17 @@ _WORDS = {
 
 def explain(error: ValidationError) -> str:
     """All mistakes in one line, each with its key and, where it is known, what would be right."""
-    told: dict[str, dict[str, str]] = {}  # by key, what is wrong with which value
+    problems: dict[str, dict[str, str]] = {}  # by key, what is wrong with which value
     for key, message, value in _all_explained(error, Study):
-        told.setdefault(key, {})[message] = value
+        problems.setdefault(key, {})[message] = value
     # A list with a bad item is also reported as too short: the item's own complaint says it better.
-    keys = [key for key in told if not any(other.startswith(f"{key}.") for other in told)]
-    return "; ".join(_sentence(key, told[key]) for key in keys)
+    keys = [key for key in problems if not any(other.startswith(f"{key}.") for other in problems)]
+    return "; ".join(_sentence(key, problems[key]) for key in keys)
 
 
-def _sentence(key: str, told: dict[str, str]) -> str:
+def _sentence(key: str, problems: dict[str, str]) -> str:
     # Several complaints under one key are the arms of a union, of which one must fit.
-    sentence = " or ".join(told) + next(iter(told.values()))
+    sentence = " or ".join(problems) + next(iter(problems.values()))
     return f"`{key}`: {sentence}" if key else sentence
 
 

@@ -59,8 +59,8 @@ def _section(path: str, model: type[BaseModel]) -> str:
     rows = [f"\n{title}\n\n{summary}\n", "| key | value | default | |", "| --- | --- | --- | --- |"]
     # The kind first: it says which of several sections this is.
     for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] != "kind"):
-        told = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{name}` | {_type_name(field.annotation)}{_bounds(field)} | {_default(field)} | {told} |")
+        text = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{name}` | {_type_name(field.annotation)}{_bounds(field)} | {_default(field)} | {text} |")
     return "\n".join(rows)
 
 
@@ -103,13 +103,13 @@ def _type_name(annotation: Any) -> str:
 
 def _bounds(field: FieldInfo) -> str:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    told = [
+    text = [
         f"{sign} {bound}"
         for constraint in field.metadata
         for name, sign in signs.items()
         if (bound := getattr(constraint, name, None)) is not None
     ]
-    return f", {' and '.join(told)}" if told else ""
+    return f", {' and '.join(text)}" if text else ""
 
 
 def _default(field: FieldInfo) -> str:

@@ -117,7 +117,7 @@ class Study(Settings):
 
 
 class OverrideError(ValueError):
-    """What an arm says in place of a section's keys does not fit the section; `mistakes` are told from `key` on."""
+    """What an arm says in place of a section's keys does not fit the section; `mistakes` are reported below `key`."""
 
     def __init__(self, key: str, section: Any, mistakes: ValidationError) -> None:
         super().__init__(f"{key}: {mistakes}")

@@ -1,6 +1,6 @@
 """The operations with a rule, as autograd functions that hand out factors of their parameters' gradients.
 
-Each lets the gradient flow on through the activations and forms none of its parameters. `watch` is told of the factors;
+Each lets the gradient flow on through the activations and forms none of its parameters. `watch` gets the factors;
 `anchor`, which every one of them depends on, makes sure that its turn comes in the backward pass.
 """
 
