@@ -45,8 +45,8 @@ def result_figures(report: CellReport) -> list[PageFigure]:
         _figure(
             "forest",
             f"Effects on {measure_name(report.primary_measure)}",
-            "Difference to the reference with its 95 % interval, before the adjustment for being many. Filled: the "
-            "verdict is an effect.",
+            "Difference from the reference with its 95 % interval, before the adjustment for multiple "
+            "comparisons. Filled: the verdict is an effect.",
             effects_forest(report.effects, report.primary_measure, names),
         ),
         _figure("learning", "Learning", _BAND, curve_plots.loss_curves(_of(report.learning_curves, pair))),
@@ -148,8 +148,8 @@ def relearning_figures(report: CellReport) -> list[PageFigure]:
         return []
     names = {curve.label: report.label(curve.label) for curve in report.relearning}
     figure = curve_plots.relearning_curves(report.relearning, names)
-    caption = "NLL of the samples chosen while each model is trained on them. A fast fall means: hidden, not gone."
-    return [_figure("relearning", "Learning again", caption, figure)]
+    caption = "NLL of the samples chosen while each model is trained on them. A fast fall means: hidden, not forgotten."
+    return [_figure("relearning", "Relearning", caption, figure)]
 
 
 def threshold(samples: Sequence[ForgottenSample]) -> float | None:

@@ -38,7 +38,10 @@ def outcome(report: CellReport) -> str:
     result = report.result
     name = measure_name(report.primary_measure)
     if result is None:
-        return f"Not measured: {name} is not known of both LWF and the reference, so nothing can be said of forgetting."
+        return (
+            f"Not measured: {name} was not measured on both LWF and the reference, so nothing can be said about "
+            "forgetting."
+        )
     difference = result.difference
     # One number of decimals, or the reader cannot check the subtraction.
     places = decimals(difference)
@@ -82,8 +85,8 @@ def caution(seeds: AbstractSet[int]) -> str | None:
         )
     over = f"the {max(seeds)} seeds" if len(seeds) == 1 else "its cell's seeds"
     return (
-        f"Intervals of differences cover both other test items and other seeds, as far as {over} tell; those of single "
-        "models cover other test items alone."
+        f"Intervals of differences cover both other test items and other seeds, as far as {over} show; those of single "
+        "models cover other test items only."
     )
 
 
@@ -91,7 +94,10 @@ def multiplicity(report: CellReport) -> str:
     """How the many comparisons of a cell are dealt with."""
     compared = sum(effect.measure == report.primary_measure for effect in report.effects)
     if compared < 2:
-        return "The other measures are not adjusted for being many: of 20 without any effect, about one would show one."
+        return (
+            "The other measures are not adjusted for multiple comparisons: of 20 without any effect, about one would "
+            "show one."
+        )
     name = _lower(measure_name(report.primary_measure))
     return (
         f"Verdicts in {name} are after Holm's adjustment for the {compared} models that are compared with the "
@@ -117,7 +123,8 @@ def leaderboard_outcome(rows: Sequence[LeaderboardRow]) -> str:
     if len(known) >= 10:
         by_chance = max(1, round(len(known) / 20))
         text += (
-            f" Cells are not adjusted for being many: with no effect at all, up to about {by_chance} would show one."
+            " Cells are not adjusted for multiple comparisons: with no effect at all, up to about "
+            f"{by_chance} would show one."
         )
     return text
 
@@ -180,7 +187,7 @@ def relearned(report: CellReport) -> str | None:
         ends[model] = (first, last, max(curve.points[-1].step for curve in curves))
     (lwf, lwf_after, steps), (reference, reference_after, _) = ends["lwf"], ends["reference"]
     text = (
-        f"After {steps} steps of learning the samples again, their NLL falls from {fixed(lwf, 2)} to "
+        f"After {steps} steps of relearning the samples, their NLL falls from {fixed(lwf, 2)} to "
         f"{fixed(lwf_after, 2)} under LWF, and from {fixed(reference, 2)} to "
         f"{fixed(reference_after, 2)} under the reference"
     )
@@ -188,8 +195,8 @@ def relearned(report: CellReport) -> str | None:
     if round(lwf, 2) <= round(reference, 2):
         return f"{text}. LWF did not find them less likely than the reference to begin with."
     if lwf_after <= reference:
-        return f"{text}. LWF is then back at where the reference began: what it forgot was within reach."
-    return f"{text}. LWF is not yet back at where the reference began."
+        return f"{text}. LWF is then back where the reference started: what it forgot was within reach."
+    return f"{text}. LWF is not yet back where the reference started."
 
 
 def _alone(effect: ArmEffect) -> str:
@@ -197,7 +204,7 @@ def _alone(effect: ArmEffect) -> str:
     outside = effect.difference.low > 0 or effect.difference.high < 0
     if effect.verdict != "no detectable effect" or not outside:
         return ""
-    return " By itself the interval excludes zero; among all models compared that is not enough."
+    return " The interval alone excludes zero; with all models compared that is not enough."
 
 
 def _could_have_seen(effect: ArmEffect) -> str:
@@ -206,7 +213,7 @@ def _could_have_seen(effect: ArmEffect) -> str:
     smallest = detectable(effect)
     if not smallest:
         where = f"on all {effect.items} items" if effect.items else "in any seed"
-        return f" The two did alike {where}, so how small a difference would show is not known."
+        return f" The two are equal {where}, so the smallest detectable difference is unknown."
     return f" A true difference of {smallest} or more would have been found four times out of five."
 
 

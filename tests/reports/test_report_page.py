@@ -201,8 +201,8 @@ def test_the_page_names_what_was_probed_and_where_samples_come_from() -> None:
 @pytest.mark.parametrize(
     ("lwf", "after", "end"),
     [
-        (2.5, 1.5, "LWF is then back at where the reference began: what it forgot was within reach."),
-        (2.5, 2.0, "LWF is not yet back at where the reference began."),
+        (2.5, 1.5, "LWF is then back where the reference started: what it forgot was within reach."),
+        (2.5, 2.0, "LWF is not yet back where the reference started."),
         (1.754, 1.5, "LWF did not find them less likely than the reference to begin with."),
     ],
 )

@@ -48,7 +48,7 @@ def test_outcome_of_two_that_did_alike_does_not_call_the_effect_zero() -> None:
     effect = replace(some_effect(Interval(0.0, 0.0, 0.0), "no detectable effect"), minimum_detectable=NAN)
 
     assert outcome(with_effect(effect)).endswith(
-        "The two did alike on all 128 items, so how small a difference would show is not known."
+        "The two are equal on all 128 items, so the smallest detectable difference is unknown."
     )
 
 
@@ -57,7 +57,7 @@ def test_outcome_has_holms_p_where_it_is_another() -> None:
 
     sentence = outcome(with_effect(effect))
     assert "p 0.02, after Holm's adjustment 0.16)" in sentence
-    assert "among all models compared that is not enough" in sentence
+    assert "with all models compared that is not enough" in sentence
     assert "among all models" not in outcome(some_report())
 
 
