@@ -156,13 +156,12 @@ def _row(
     better = measure_of(name).higher_is_better
     # What is adjusted for being one of many must be clearer to be found.
     level = 0.05 / compared if not math.isnan(adjusted) else 0.05
-    found = verdict(
+    kind: str = verdict(
         effect,
         higher_is_better=better is not False,
         adjusted_p=None if math.isnan(adjusted) else adjusted,
         least_seeds=least_seeds,
     )
-    kind: str = found.kind
     if better is None:
         kind = {"helps": "higher", "hurts": "lower"}.get(kind, kind)
     return ArmEffect(
