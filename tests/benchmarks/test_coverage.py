@@ -25,7 +25,7 @@ def test_where_there_is_no_effect_one_is_seldom_found(scenario: Scenario, seeds:
     false_positives = np.mean([effect.p_value < 0.05 for effect in found])
     # 1.3 times nominal, and one standard error of 500 draws.
     assert false_positives <= 0.065 + 0.011
-    verdicts = {verdict(effect, higher_is_better=True).kind for effect in found if effect.p_value < 0.05}
+    verdicts = {verdict(effect, higher_is_better=True) for effect in found if effect.p_value < 0.05}
     assert verdicts <= {"helps", "hurts"}
 
 
@@ -68,7 +68,7 @@ def test_an_effect_of_the_minimum_detectable_size_is_found_as_often_as_said(
         paired_effect(drawn)
         for drawn in draws_of(scenario, seeds=seeds, items=100, draws=DRAWS, effect=smallest, seed=2)
     ]
-    said = [verdict(effect, higher_is_better=False).kind for effect in found]
+    said = [verdict(effect, higher_is_better=False) for effect in found]
     assert said.count("hurts") / DRAWS == pytest.approx(0.8, abs=0.05)
     assert said.count("helps") == 0
 

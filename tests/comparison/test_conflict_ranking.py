@@ -115,7 +115,8 @@ def test_a_samples_history_is_that_of_the_first_seed_and_its_turns_are_counted_o
     assert first.times_unlearned == 2
     assert first.nll == {"base": 1.25, "reference": 1.5, "lwf": 1.5}
     assert second.nll["lwf"] == 4.0
-    assert second.history == second.steps_unlearned == ()
+    assert second.history == ()
+    assert second.steps_unlearned == ()
     (upfront,) = forgotten_samples(scored[:1], [_entry(-3, 1.25, 1.5), _entry(-1, 1.5, 2.0)], models)
     assert [p.step for p in upfront.history] == [-3, -1, 0]
 

@@ -28,7 +28,7 @@ class Marker:
         self.skipped = result.skip_reason.skip_message if result.skip_reason else ""
         told = list(result.asset_events or ())
         assert all(isinstance(event, dg.AssetCheckEvaluation) and event.check_name == CHECK for event in told)
-        return {event.asset_key.to_user_string(): event for event in told}  # type: ignore[union-attr]
+        return {event.asset_key.to_user_string(): event for event in told}
 
 
 @pytest.fixture

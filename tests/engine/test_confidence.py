@@ -43,7 +43,7 @@ def test_equal_the_loop(architecture: str, tied: bool, reduction: str) -> None:
     terms = confidence_terms(model, samples, fisher=fisher, delta=delta, reduction=reduction, batch_size=4)
 
     def total(of: object) -> float:
-        return sum(of(name).double().sum().item() for name in fisher)  # type: ignore[operator]
+        return sum(of(name).double().sum().item() for name in fisher)
 
     assert terms.constant == pytest.approx(total(lambda n: 0.5 * fisher[n].double() * delta[n].double() ** 2), rel=1e-5)
     assert _close(

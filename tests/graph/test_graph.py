@@ -104,7 +104,7 @@ OWN_TO_PARTITIONS = {
     for key, (_, reached) in REACH.items()
     if key.startswith(("model.", "unlearning.")) or (key.startswith("confidence.") and reached)
 }
-EXCLUSIVE = {  # keys that only go together with another one
+EXCLUSIVE: dict[str, dict[str, Any]] = {  # keys that only go together with another one
     "training.epochs": {"training.max_steps": None},
     "reference.steps": {"reference.optimum": "steps"},
     "confidence.selection_count": {"confidence.selection_ratio": None},
@@ -152,11 +152,11 @@ def assets_reached(before: Study, after: Study) -> set[str]:
 
 def leaf_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
-        section = field.annotation
+        kind: Any = field.annotation
         if name == "probe":  # the one section that a study may be without
-            section, _ = typing.get_args(section)
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            yield from leaf_keys(section, f"{prefix}{name}.")
+            kind, _ = typing.get_args(kind)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaf_keys(kind, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 

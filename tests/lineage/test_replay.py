@@ -72,7 +72,7 @@ def test_other_training_rows_give_other_weights(built: World) -> None:
 )
 def test_what_cannot_be_made_again_is_told(built: World, change: dict[str, object], told: str) -> None:
     chain = read_chain(built.home.store, find_manifest(built.home.store, CELL))
-    changed = replace(chain.end, manifest=replace(chain.end.manifest, **change))  # type: ignore[arg-type]
+    changed = replace(chain.end, manifest=replace(chain.end.manifest, **change))
     with pytest.raises(LwfError, match=told):
         replay(built.home.store, chain, changed)
 

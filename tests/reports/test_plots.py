@@ -110,7 +110,7 @@ def test_scatter_keeps_the_chosen_apart() -> None:
     figure = confidence_plots.terms_scatter([1e-7, 2e-7, NAN], [3e-7, 4e-7, 1e-7], [True, False, False])
 
     (axes,) = figure.axes
-    assert [len(points.get_offsets()) for points in axes.collections] == [1, 1]  # type: ignore[arg-type]
+    assert [len(points.get_offsets()) for points in axes.collections] == [1, 1]
 
 
 def test_nll_panels_show_the_mean_and_at_most_so_many_lines() -> None:
@@ -149,7 +149,7 @@ def test_forest_draws_every_known_effect_and_fills_those_that_the_verdict_is_sur
     assert [label.get_text() for label in axes.get_yticklabels()] == ["LWF", "bss"]
     points = [line for line in axes.get_lines() if line.get_marker() == "o"]
     assert [line.get_markerfacecolor() == "none" for line in points] == [False, True]
-    intervals = [np.asarray(line.get_xdata()).tolist() for line in axes.get_lines() if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
+    intervals = [np.asarray(line.get_xdata()).tolist() for line in axes.get_lines() if len(line.get_xdata()) == 2]
     assert [0.05, 0.15] in intervals
     assert "higher is better" in axes.get_xlabel()
 

@@ -176,7 +176,7 @@ def test_the_terms_add_up_in_the_table() -> None:
     ],
 )
 def test_sparse_data_still_make_a_page(changes: dict[str, object]) -> None:
-    page = Page(cell_page(replace(some_report(), **changes)))  # type: ignore[arg-type]
+    page = Page(cell_page(replace(some_report(), **changes)))
 
     assert not re.search(r"\bnan\b|None", page.text)
 

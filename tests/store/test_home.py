@@ -104,7 +104,7 @@ def test_many_at_once_lose_nothing(tmp_path: Path) -> None:
     paths = [tmp_path / f"file-{number}" for number in range(12)]
     for path in paths:
         path.write_text(path.name)
-    threads = [threading.Thread(target=lambda path=path: FileHashes(memo)(path)) for path in paths]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda path=path: FileHashes(memo)(path)) for path in paths]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -153,7 +153,8 @@ def open_armed(folder: Path) -> Armed:
 
 def weights(checkpoint: Path, seed: int = SEEDS[0]) -> dict[str, Tensor]:
     """The weights of one seed."""
-    return load_file(checkpoint / f"seed-{seed}" / "model.safetensors")
+    loaded: dict[str, Tensor] = load_file(checkpoint / f"seed-{seed}" / "model.safetensors")
+    return loaded
 
 
 def furthest(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:

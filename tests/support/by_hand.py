@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.models import ARCHITECTURES as ARCHITECTURES
-from benchmarks.models import TINY_VOCABULARY as VOCABULARY
-from benchmarks.models import tiny_config
+from benchmarks.models import TINY_VOCABULARY, tiny_config
 from lwf_assets.engine.samples import Sample
+
+VOCABULARY = TINY_VOCABULARY
 
 
 def tiny_model(architecture: str, *, tied: bool = True, seed: int = 0, spread: float = 0.1) -> PreTrainedModel:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tiny import random_samples
 
-from lwf_assets.study.study import TrainingSettings
+from lwf_assets.study.sections import TrainingSettings
 
 LEARNED = random_samples(8, seed=1)
 

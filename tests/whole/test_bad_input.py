@@ -329,4 +329,4 @@ def test_a_model_with_a_weight_that_is_no_number(place: Place, build: Callable[[
     assert message == f"the run unpartitioned failed: base_model: check base_weights_are_finite failed: {reason}"
     again = build(study).message  # the verdict is kept: nothing is tried a second time
     assert again.startswith(f"base_model: check failed: base_weights_are_finite: {reason}. ")
-    assert "Change what it is made from,or rebuild it with `lwf build --force base_model`" in again
+    assert "Change what it is made from, or rebuild it with `lwf build --force base_model`" in again

@@ -225,7 +225,7 @@ def _unlearning(**settings: Any) -> PeriodicUnlearning:
     return PeriodicUnlearning(FORGOTTEN, **defaults | settings)
 
 
-class _Look(TrainerCallback):  # type: ignore[misc]
+class _Look(TrainerCallback):
     """The NLL of all of FORGOTTEN after each step."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'fisher_diagram'"):
         lwf_assets.fisher_diagram  # noqa: B018
     with pytest.raises(ImportError):
-        from lwf_assets import no_such_name  # type: ignore[attr-defined]  # noqa: F401
+        from lwf_assets import no_such_name  # noqa: F401
 
 
 @pytest.mark.parametrize(

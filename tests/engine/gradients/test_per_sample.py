@@ -24,6 +24,7 @@ from odd_models import Causal, build, error_of_fisher, error_of_terms, samples_o
 from reductions import EIGHT_TOKENS, EXACT, REFUSED, Nothing
 from tiny import tiny_llama
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from lwf_assets.engine.fisher import fisher_diagonal
@@ -142,7 +143,7 @@ def test_checkpoints_around_any_operation_are_right_or_refused(block: str, reent
 
         def body(self, x: Tensor) -> Tensor:
             for _ in range(2):
-                x = odd_models.checkpoint(_BLOCKS[block], self, torch.tanh(x), use_reentrant=reentrant)
+                x = checkpoint(_BLOCKS[block], self, torch.tanh(x), use_reentrant=reentrant)
             return x
 
     model = build(Recomputing)

@@ -16,7 +16,7 @@ from lwf_assets.engine.training.fine_tune import fine_tune
 from lwf_assets.engine.training.validation_curve import STATE_FILE, ValidationCurve
 from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 from lwf_assets.errors import LwfError
-from lwf_assets.study.study import TrainingSettings
+from lwf_assets.study.sections import TrainingSettings
 
 HELD_OUT = random_samples(5, seed=21)
 SAVING = {"max_steps": 8, "save_strategy": "steps", "save_steps": 3}
