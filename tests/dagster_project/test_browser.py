@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import FloatRect, Page, expect, sync_playwright
 from servers_at_work import LOOPBACK, free_port, lwf_ui
 from world import World, copied
 
@@ -49,17 +49,20 @@ def page() -> Iterator[Page]:
         pytest.skip("needs Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 1600, "height": 1000})
+        opened = browser.new_page(viewport={"width": 1600, "height": 1000}, device_scale_factor=1.5)
         opened.set_default_timeout(PATIENCE)
         yield opened
         browser.close()
 
 
-def picture(page: Page, name: str) -> None:
+def picture(page: Page, name: str, *, x: int, y: int, width: int, height: int) -> None:
+    """A part of the page for the docs, where `LWF_SCREENSHOTS` names a folder."""
     folder = os.environ.get("LWF_SCREENSHOTS")
     if folder:
+        page.mouse.move(0, 0)
         page.wait_for_timeout(2000)
-        page.screenshot(path=Path(folder) / f"{name}.png")
+        part: FloatRect = {"x": x, "y": y, "width": width, "height": height}
+        page.screenshot(path=Path(folder) / f"{name}.png", clip=part)
 
 
 def test_look_change_materialize_and_follow_the_links(world: World, dagster: str, page: Page) -> None:
@@ -71,7 +74,11 @@ def test_look_change_materialize_and_follow_the_links(world: World, dagster: str
     expect(page.get_by_text("3_forgetting_confidence").first).to_be_visible()
     page.keyboard.press("Alt+e")  # expands the groups
     expect(page.get_by_text("eval_report").first).to_be_visible()
-    picture(page, "assets")
+    page.mouse.move(1400, 300)
+    page.mouse.down()
+    page.mouse.move(1380, 300)  # away from under the controls
+    page.mouse.up()
+    picture(page, "assets", x=545, y=115, width=1010, height=805)
     page.goto(graph)
     expect(page.get_by_text("scored_forget_set").first).to_be_visible()
     expect(page.get_by_text("2 / 2 Passed")).to_have_count(2)  # fisher_diagonal and scored_forget_set
@@ -82,7 +89,7 @@ def test_look_change_materialize_and_follow_the_links(world: World, dagster: str
     page.get_by_role("button", name="Reload definitions").click()
     expect(page.get_by_text("1 / 2 Passed")).to_have_count(2)
     expect(page.get_by_text("0 / 1 Passed")).to_have_count(1)  # confidence_terms, which has no other check
-    picture(page, "stale")
+    picture(page, "stale", x=320, y=400, width=1225, height=310)
     page.goto(f"{dagster}/assets/fisher_diagonal?view=checks")
     page.get_by_text("up_to_date").first.click()
     expect(page.get_by_text("sums: fisher.samples: 8 -> 7")).to_be_visible()
@@ -104,7 +111,7 @@ def test_look_change_materialize_and_follow_the_links(world: World, dagster: str
     plot = page.locator("img[src^='data:image/png']")
     expect(plot).to_be_visible()
     assert plot.evaluate("image => image.naturalWidth") > 200
-    picture(page, "fisher")
+    picture(page, "fisher", x=312, y=122, width=976, height=636)
     page.keyboard.press("Escape")
     manifest = next(world.home.store.manifests("fisher_diagonal"))
     link = page.locator(f"a[href^='http://127.0.0.1:5000/'][href$='{manifest.provenance['mlflow_run']}']")
