@@ -19,7 +19,7 @@ from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import DEFAULT_STUDY, Home
 from lwf_assets.store.partition import Partition
-from lwf_assets.tasks.file_source import read_file
+from lwf_assets.tasks.sources import file_rows
 
 DATA = Path(__file__).parent / "data"
 
@@ -53,12 +53,12 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 
 def texts(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
-    """The id of each row of a JSONL, CSV or Parquet file, and what it has in `columns`.
+    """The id of each row of a file of rows, and what it has in `columns`.
 
     Raises:
         LwfError: a row has no text in one of them.
     """
-    for row in read_file(path, origin=path.stem):
+    for row in file_rows([path], origin=path.stem):
         for column in columns:
             if not isinstance(row.columns.get(column), str):
                 raise LwfError(f"{row.place}: needs a text in {column!r}; it has {', '.join(row.columns) or 'nothing'}")

@@ -24,6 +24,7 @@ from lwf_assets.cost.peak_memory import (
     weights,
 )
 from lwf_assets.cost.row_counts import (
+    TYPICAL_CHOICES,
     Amount,
     Known,
     corpus_amount,
@@ -229,7 +230,8 @@ def _evaluation(study: Study, partition: Partition, known: Known, facts: ModelFa
 def _answers(study: Study, facts: ModelFacts, task: TaskSettings, test: Amount) -> float:
     rows = test.rows or 0
     if task.scorer == "choice":
-        return len(task.choices) * forward(facts, test, rows)
+        choices = TYPICAL_CHOICES if task.choices_column is not None else len(task.choices)
+        return choices * forward(facts, test, rows)
     return generation(facts, rows, test.prompt, task.max_new_tokens, study.evaluation.batch_size)
 
 

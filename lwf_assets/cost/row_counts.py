@@ -25,6 +25,8 @@ CHARACTERS_PER_TOKEN = 3.5
 """A rule of thumb: sums, whose digits are tokens of their own, have 3.3, and English questions 4.8."""
 TYPICAL_PROMPT, TYPICAL_TARGET = 64, 16
 """Tokens, where nothing is known yet."""
+TYPICAL_CHOICES = 4
+"""Where each row brings its own."""
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
     """Make the paths in every `source`, and the neutral text's, absolute, in place."""
     for key, value in values.items():
         if key == "neutral_text" and isinstance(value, str):
-            values[key] = str((folder / Path(value).expanduser()).resolve())
+            values[key] = _anchored(value, folder)
         if not isinstance(value, dict):
             continue
         if key != "source":
@@ -140,8 +140,15 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
             continue
         local = str(value.get("id", "")).startswith(("./", "../", "/", "~"))
         for name in ("train", "validation", "test", "prompts", "path", *(("id",) if local else ())):
-            if isinstance(value.get(name), str):
-                value[name] = str((folder / Path(value[name]).expanduser()).resolve())
+            given = value.get(name)
+            if isinstance(given, str):
+                value[name] = _anchored(given, folder)
+            elif isinstance(given, list):
+                value[name] = [_anchored(path, folder) if isinstance(path, str) else path for path in given]
+
+
+def _anchored(path: str, folder: Path) -> str:
+    return str((folder / Path(path).expanduser()).resolve())
 
 
 def _named_tasks(path: Path, values: Mapping[str, Any], section: str) -> Any:

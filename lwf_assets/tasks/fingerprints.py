@@ -6,13 +6,14 @@ a new test set retrains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lwf_assets.errors import LwfError
 from lwf_assets.extensions import origin_of
+from lwf_assets.tasks.files.formats import ending
+from lwf_assets.tasks.files.read import files_of, short_names
 from lwf_assets.tasks.hub_source import hub_files
 from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, PackagedSource, TaskSettings
 from lwf_assets.tasks.sources import carved_splits, own_rows
@@ -28,6 +29,8 @@ def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFi
     """Everything that decides the rows of `part`, and nothing else; `name` is the task's, which prompt rows carry."""
     source = settings.source
     decides: dict[str, Any] = {"form": settings.form, "prompt": settings.prompt}
+    if settings.choices_column is not None:  # the prompt may show them, and the target is one of them
+        decides["choices"] = settings.choices
     if part == "learning":
         splits: list[Split] = ["train", "validation"]
         decides["target"] = settings.target
@@ -53,8 +56,9 @@ def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFi
         return decides
     if any(limit is not None for limit in limits.values()):
         decides["seed"] = source.seed
-    if part == "prompts" and isinstance(source, FileSource) and source.prompts is not None:
-        decides["source"] = {"kind": "file", "prompts": _file(source.prompts, hash_file)}
+    prompts = source.named("prompts") if part == "prompts" and isinstance(source, FileSource) else None
+    if prompts is not None:
+        decides["source"] = {"kind": "file", "prompts": _files(prompts, hash_file)}
     else:
         decides["source"] = _source(source, splits, hash_file)
     return decides
@@ -72,9 +76,9 @@ def _source(source: HubSource | FileSource, splits: list[Split], hash_file: Hash
         named = own_rows(source, origin)
         if named is None:
             described[split] = None
-        elif isinstance(source, FileSource):
-            described[split] = _file(Path(named), hash_file)
-        elif source.is_local:
+        elif not isinstance(named, str):
+            described[split] = _files(named, hash_file)
+        elif isinstance(source, HubSource) and source.is_local:
             files = [_file(file, hash_file) for file in hub_files(source, str(named))]
             described[split] = {"split": named, "files": files}
         else:
@@ -86,8 +90,18 @@ def _source(source: HubSource | FileSource, splits: list[Split], hash_file: Hash
     return described
 
 
+def _files(named: Sequence[Path], hash_file: HashFile) -> Any:
+    """Several files enter by name too, for the ids of their rows begin with it."""
+    files = files_of(named)
+    described = [_file(file, hash_file) for file in files]
+    for file, values in zip(files, described, strict=True):
+        if ending(file) != values["suffix"]:  # it is compressed
+            values["format"] = ending(file)
+    if len(files) == 1:
+        return described[0]
+    return [{**values, "name": name} for values, name in zip(described, short_names(files), strict=True)]
+
+
 def _file(path: Path, hash_file: HashFile) -> dict[str, str]:
-    if not path.is_file():
-        raise LwfError(f"{path}: the file does not exist")
-    # The suffix decides how the content is read.
+    # The ending decides how the content is read.
     return {"sha256": hash_file(path), "suffix": path.suffix.lower()}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lwf_assets.errors import LwfError
-from lwf_assets.tasks.file_source import row_id
 from lwf_assets.tasks.rows import SourceRow
 
 if TYPE_CHECKING:
@@ -29,9 +28,7 @@ def read_hub(source: HubSource, split: str) -> Iterator[SourceRow]:
         # Two configurations both count from 0.
         prefix = f"{config}-{split}" if len(source.configs) > 1 else split
         for index in _matching(source, dataset, place):
-            columns = dict(dataset[index])
-            row_place = f"{place}, row {index + 1}"
-            yield SourceRow(place=row_place, id=row_id(columns, f"{prefix}-{index}", place=row_place), columns=columns)
+            yield SourceRow(place=f"{place}, row {index + 1}", id=f"{prefix}-{index}", columns=dict(dataset[index]))
 
 
 def hub_files(source: HubSource, split: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -68,6 +69,12 @@ class PromptRow:
     id: str
     prompt: str
     source_task: str
+
+
+def beginning(row: Any, length: int = 60) -> str:
+    """The first characters of a row, for a message about it: of its text, or of it as JSON."""
+    text = row.strip() if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def characters(rows: Sequence[LearningRow | TestRow | PromptRow]) -> dict[str, float]:

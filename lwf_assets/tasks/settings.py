@@ -67,8 +67,10 @@ class TaskSettings(BaseModel):
         min_length=1,
         description="Template of the part that is compared; the same as `target` unless given.",
     )
-    choices: list[str] = Field(
-        default_factory=list, description="The texts to choose between; empty for a task where the model writes freely."
+    choices: list[str] | str = Field(
+        default_factory=list,
+        description="The texts to choose between, or a column such as `{options}` where each row has its own; empty "
+        "for a task where the model writes freely.",
     )
     scorer: str = Field(
         default="exact",
@@ -102,6 +104,25 @@ class TaskSettings(BaseModel):
         values.setdefault("answer", values.get("target", "{answer}"))
         return values
 
+    @property
+    def choices_column(self) -> str | None:
+        """The column that each row's own choices are in."""
+        return template_columns(self.choices)[0] if isinstance(self.choices, str) else None
+
+    @field_validator("choices")
+    @classmethod
+    def _choices_are_texts_or_a_column(cls, value: list[str] | str) -> list[str] | str:
+        if isinstance(value, str):
+            if len(template_columns(value)) != 1 or value != f"{{{template_columns(value)[0]}}}":
+                raise ValueError(f"give a list of texts, or one column such as {{options}}; got {value!r}")
+            return value
+        stripped = [choice.strip() for choice in value]
+        if value and (len(stripped) < 2 or "" in stripped or len(set(stripped)) < len(stripped)):
+            raise ValueError(f"give two or more different texts, none blank; got {value}")
+        if stripped != value:
+            raise ValueError("remove the space around a choice; one space before it is always added")
+        return value
+
     @field_validator("prompt", "target", "answer")
     @classmethod
     def _is_a_template(cls, value: str) -> str:
@@ -128,11 +149,6 @@ class TaskSettings(BaseModel):
                 "choices: the scorer 'choice' needs the texts to choose between, and no other scorer accepts any; "
                 f"the scorer is {self.scorer!r} and choices is {self.choices}"
             )
-        stripped = [choice.strip() for choice in self.choices]
-        if self.choices and (len(stripped) < 2 or "" in stripped or len(set(stripped)) < len(stripped)):
-            raise ValueError(f"choices: give two or more different texts, none blank; got {self.choices}")
-        if stripped != self.choices:
-            raise ValueError("choices: remove the space around a choice; one space before it is always added")
         if isinstance(self.source, GeneratorSource):
             for split in ("train", "validation", "test"):
                 if getattr(self.rows, split) is None:

@@ -85,19 +85,40 @@ class HubSource(_Frozen):
         return self
 
 
+Files = Path | list[Path]
+"""A file, a pattern or a directory, or several of them."""
+
+
 class FileSource(_Frozen):
-    """Local JSONL, CSV or Parquet files, distinguished by suffix."""
+    """Local files: JSON, JSON Lines, CSV, TSV, Parquet or text, by the ending of the name.
+
+    Each key takes a file, a pattern (`data/*.jsonl`), a directory, or a list of them.
+    """
 
     kind: Literal["file"] = Field(default="file", description="Says that this source is local files.")
-    train: Path | None = Field(default=None, description="File to fine-tune on.")
-    validation: Path | None = Field(
-        default=None, description="File to watch the fine-tune on; without it a tenth of `train` is set apart."
+    train: Files | None = Field(default=None, description="Files to fine-tune on.")
+    validation: Files | None = Field(
+        default=None, description="Files to watch the fine-tune on; without them a tenth of `train` is set apart."
     )
-    test: Path | None = Field(default=None, description="File to score on; without it a tenth of `train` is set apart.")
-    prompts: Path | None = Field(
-        default=None, description="File of forgetting prompts, no answers needed; without it the train rows serve."
+    test: Files | None = Field(
+        default=None, description="Files to score on; without them a tenth of `train` is set apart."
+    )
+    prompts: Files | None = Field(
+        default=None, description="Files of forgetting prompts, no answers needed; without them the train rows serve."
     )
     seed: int = Field(default=0, ge=0, description="Seed of the shuffle before `rows` keeps the first n.")
+
+    @field_validator("train", "validation", "test", "prompts")
+    @classmethod
+    def _list_is_not_empty(cls, value: Files | None) -> Files | None:
+        if value == []:
+            raise ValueError("an empty list names no file; give one, or leave the key out")
+        return value
+
+    def named(self, role: Literal["train", "validation", "test", "prompts"]) -> tuple[Path, ...] | None:
+        """The files, patterns and directories that are given for `role`; None when there are none."""
+        given: Files | None = getattr(self, role)
+        return tuple(given) if isinstance(given, list) else None if given is None else (given,)
 
     @model_validator(mode="after")
     def _has_a_file(self) -> FileSource:

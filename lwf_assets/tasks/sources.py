@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lwf_assets.errors import LwfError
-from lwf_assets.tasks.file_source import read_file
+from lwf_assets.tasks.columns import plain_numbers
+from lwf_assets.tasks.files.read import read_files
 from lwf_assets.tasks.generator_source import draw
 from lwf_assets.tasks.hash_split import keep_first, split_of
 from lwf_assets.tasks.hub_source import read_hub
@@ -16,7 +17,8 @@ from lwf_assets.tasks.rows import SourceRow
 from lwf_assets.tasks.settings import FileSource, GeneratorSource, HubSource, PackagedSource, Rows, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from lwf_assets.tasks.rows import Split
 
@@ -51,11 +53,14 @@ def split_rows(source: Source, split: Split, rows: Rows, prompt_of: Callable[[So
     return keep_first(found, limit, seed=source.seed)
 
 
-def prompt_file_rows(source: FileSource, prompts: Path, rows: Rows) -> list[SourceRow]:
-    """Rows of a file that holds nothing but forgetting prompts, at most `rows.train` of them."""
-    found = list(read_file(prompts, origin="prompts"))
-    check_ids(found)
-    return keep_first(found, rows.train, seed=source.seed)
+def file_rows(named: Sequence[Path], *, origin: str) -> list[SourceRow]:
+    """All rows of files, patterns and directories; `origin` begins the ids of those that bring none."""
+    return _finished(read_files(named, origin=origin))
+
+
+def prompt_file_rows(source: FileSource, prompts: Sequence[Path], rows: Rows) -> list[SourceRow]:
+    """Rows of files that hold nothing but forgetting prompts, at most `rows.train` of them."""
+    return keep_first(file_rows(prompts, origin="prompts"), rows.train, seed=source.seed)
 
 
 def carved_splits(source: Source) -> list[Split]:
@@ -68,9 +73,11 @@ def carved_splits(source: Source) -> list[Split]:
     )
 
 
-def own_rows(source: HubSource | FileSource, split: Split) -> Path | str | None:
-    """The file, or the name of the hub's split, that was given for `split`; None when there is none."""
-    named: Path | str | None = getattr(source.splits if isinstance(source, HubSource) else source, split)
+def own_rows(source: HubSource | FileSource, split: Split) -> tuple[Path, ...] | str | None:
+    """The files, or the name of the hub's split, that were given for `split`; None when there are none."""
+    if isinstance(source, FileSource):
+        return source.named(split)
+    named: str | None = getattr(source.splits, split)
     return named
 
 
@@ -88,9 +95,10 @@ def _read(source: HubSource | FileSource, split: Split) -> list[SourceRow]:
     if named is None:
         key = "source.splits.train" if isinstance(source, HubSource) else "source.train"
         raise LwfError(f"{key}: missing, and {split} rows are asked for; give it")
-    rows = list(read_hub(source, str(named)) if isinstance(source, HubSource) else read_file(Path(named), origin=split))
-    check_ids(rows)
-    return rows
+    if isinstance(source, HubSource):
+        return _finished(read_hub(source, str(named)))
+    assert not isinstance(named, str)
+    return file_rows(named, origin=split)
 
 
 def _packaged(source: PackagedSource, split: Split, limit: int | None) -> list[SourceRow]:
@@ -98,9 +106,22 @@ def _packaged(source: PackagedSource, split: Split, limit: int | None) -> list[S
     for number, columns in enumerate(islice(source.rows(split), limit), start=1):
         if not isinstance(columns, Mapping):
             raise LwfError(f"{source.kind}, {split} row {number}: a row must be a mapping of columns, got {columns!r}")
-        row_id = str(columns["id"]) if columns.get("id") is not None else f"{split}-{number}"
-        found.append(SourceRow(place=f"{source.kind}, {split} row {number}", id=row_id, columns=columns))
+        place = f"{source.kind}, {split} row {number}"
+        found.append(SourceRow(place=place, id=f"{split}-{number}", columns=columns))
     if not found:
         raise LwfError(f"{split}: the source {source.kind!r} has no rows for it")
-    check_ids(found)
-    return found
+    return _finished(found)
+
+
+def _finished(rows: Iterable[SourceRow]) -> list[SourceRow]:
+    """With numbers as a person would write them, and with the id of a row's own column `id` where it has one."""
+    named = [replace(row, id=_own_id(row)) if "id" in row.columns else row for row in plain_numbers(list(rows))]
+    check_ids(named)
+    return named
+
+
+def _own_id(row: SourceRow) -> str:
+    text = "" if row.columns["id"] is None else str(row.columns["id"]).strip()
+    if not text:
+        raise LwfError(f"{row.place}: column 'id' is empty; give every row its own id, or leave the column out")
+    return text

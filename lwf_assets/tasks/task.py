@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
 from lwf_assets.store.hashes import hash_file
+from lwf_assets.tasks.choices import Choice, chosen, lettered, row_choices
 from lwf_assets.tasks.fingerprints import HashFile, Part, fingerprint
 from lwf_assets.tasks.forms import apply_form
-from lwf_assets.tasks.rows import LearningRow, PromptRow, SourceRow, Split, TestRow
+from lwf_assets.tasks.rows import LearningRow, PromptRow, SourceRow, Split, TestRow, beginning
 from lwf_assets.tasks.scorers import check_answer, scorer_data
 from lwf_assets.tasks.settings import FileSource, GeneratorSource, TaskSettings
 from lwf_assets.tasks.sources import check_ids, prompt_file_rows, split_rows
-from lwf_assets.tasks.templates import render
+from lwf_assets.tasks.templates import lookup, render, template_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class Task:
@@ -50,8 +51,9 @@ class Task:
         """Forgetting prompts: those of the source's prompt file if it has one, else of its train rows."""
         source = self.settings.source
         with self._named():
-            if isinstance(source, FileSource) and source.prompts is not None:
-                rows = prompt_file_rows(source, source.prompts, self.settings.rows)
+            prompts = source.named("prompts") if isinstance(source, FileSource) else None
+            if isinstance(source, FileSource) and prompts is not None:
+                rows = prompt_file_rows(source, prompts, self.settings.rows)
             else:
                 rows = self._split("train")
             return [PromptRow(id=row.id, prompt=self._prompt(row), source_task=self.name) for row in rows]
@@ -75,11 +77,7 @@ class Task:
         return split_rows(self.settings.source, split, self.settings.rows, self._prompt)
 
     def _learning_row(self, row: SourceRow) -> LearningRow:
-        target = self._text(self.settings.target, row, "target")
-        choices = self.settings.choices
-        if choices and target not in choices:
-            raise LwfError(f"{row.place}: the target {target!r} is not one of the choices {', '.join(choices)}")
-        return LearningRow(id=row.id, prompt=self._prompt(row), target=target)
+        return LearningRow(id=row.id, prompt=self._prompt(row), target=self._text(self.settings.target, row, "target"))
 
     def _test_row(self, row: SourceRow) -> TestRow:
         settings = self.settings
@@ -95,16 +93,58 @@ class Task:
             prompt=self._prompt(row),
             target=self._text(settings.target, row, "target"),
             answer=self._text(settings.answer, row, "answer"),
-            choices=tuple(settings.choices),
+            choices=self._choices(row),
             scorer_data=scorer_data(settings.scorer, settings.stop, generated),
         )
-        check_answer(settings.scorer, test_row, place=row.place)
+        with _row_shown(row):
+            check_answer(settings.scorer, test_row, place=row.place)
         return test_row
 
     def _prompt(self, row: SourceRow) -> str:
-        columns = apply_form(self.settings.form, row.columns, place=row.place)
-        return render(self.settings.prompt, columns, place=row.place, role="prompt")
+        with _row_shown(row):
+            columns = apply_form(self.settings.form, row.columns, place=row.place)
+            own = self._own_choices(columns, row.place)
+            shown = {} if own is None else {str(self.settings.choices_column): lettered(own)}
+            return render(self.settings.prompt, columns, place=row.place, role="prompt", texts=shown)
 
     def _text(self, template: str, row: SourceRow, role: str) -> str:
-        columns = apply_form(self.settings.form, row.columns, place=row.place)
-        return render(template, columns, place=row.place, role=role).strip()
+        choices = self.settings.choices
+        with _row_shown(row):
+            columns = apply_form(self.settings.form, row.columns, place=row.place)
+            text = render(template, columns, place=row.place, role=role).strip()
+            own = self._own_choices(columns, row.place)
+            if own is not None:
+                return chosen(_value(template, columns, text), own, place=row.place, role=role)
+            if choices and role == "target" and text not in choices:
+                raise LwfError(f"{row.place}: the target {text!r} is not one of the choices {', '.join(choices)}")
+            return text
+
+    def _choices(self, row: SourceRow) -> tuple[str, ...]:
+        with _row_shown(row):
+            own = self._own_choices(apply_form(self.settings.form, row.columns, place=row.place), row.place)
+        return tuple(self.settings.choices if own is None else map(str, own.values()))
+
+    def _own_choices(self, columns: Mapping[str, Any], place: str) -> dict[str, Choice] | None:
+        """The row's own choices by letter; None where all rows have the same or none."""
+        column = self.settings.choices_column
+        if column is None:
+            return None
+        try:
+            return row_choices(column, lookup(column, columns), place=place)
+        except LookupError as error:
+            raise LwfError(f"{place}: no choices: {error.args[0]}") from None
+
+
+def _value(template: str, columns: Mapping[str, Any], text: str) -> Any:
+    """What the column holds where the template is nothing but a column: a number is not yet a text."""
+    names = template_columns(template)
+    return lookup(names[0], columns) if template.strip() == f"{{{names[0]}}}" else text
+
+
+@contextmanager
+def _row_shown(row: SourceRow) -> Iterator[None]:
+    """Adds the first characters of the row to the message of what refuses it."""
+    try:
+        yield
+    except LwfError as error:
+        raise LwfError(f"{error}; the row begins {beginning(row.columns)}") from error

@@ -1,4 +1,4 @@
-"""A user's own files: the three formats, splits taken out of train, and messages that say which row to mend."""
+"""A user's own files: the formats, splits taken out of train, and messages that say which row to mend."""
 
 from __future__ import annotations
 
@@ -164,8 +164,12 @@ def test_bad_parquet_suffix_and_path(tmp_path: Path) -> None:
     empty = write_parquet(tmp_path / "null.parquet", [{"prompt": "a", "answer": "1"}, {"prompt": "b", "answer": None}])
     with pytest.raises(LwfError, match=r"null.parquet, row 2: no target: column 'answer' is empty"):
         build(source={"test": empty}).test_rows()
-    with pytest.raises(LwfError, match=r"t.xlsx: .*suffix '.xlsx' .* .jsonl, .csv, .parquet"):
-        build(source={"test": tmp_path / "t.xlsx"}).test_rows()
+    book = tmp_path / "t.xlsx"
+    book.write_bytes(b"PK\x03\x04 and more")
+    with pytest.raises(
+        LwfError, match=r"t.xlsx: .*ending '.xlsx' .* .jsonl, .*zip archive, as spreadsheets are: save it"
+    ):
+        build(source={"test": book}).test_rows()
     with pytest.raises(LwfError, match=r"gone.jsonl: the file does not exist"):
         build(source={"test": tmp_path / "gone.jsonl"}).test_rows()
 

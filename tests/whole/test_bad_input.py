@@ -202,7 +202,8 @@ def with_bad_file(place: Place, case: str, content: bytes) -> tuple[Path, Path]:
         (
             "no-answer",
             GOOD.encode() + b'{"prompt": "1 + 2?", "answer": " "}\n',
-            ", line 2: no target: column 'answer' is empty; every row needs text there",
+            ", line 2: no target: column 'answer' is empty; every row needs text there; the row begins "
+            '{{"prompt": "1 + 2?", "answer": " "}}',
         ),
         (
             "latin",
@@ -228,7 +229,8 @@ def test_a_failed_build_in_a_process_of_its_own(place: Place) -> None:
     path, study = with_bad_file(place, "columns", rows)
     assert lwf(place, "build", "--study", str(study), "--json").message == (
         f"the run by_learning_task columns failed: learning_data: task columns: {path}, line 2: no prompt: unknown "
-        "column 'prompt'; the columns here are: answer, question"
+        "column 'prompt'; the columns here are: answer, question; the row begins "
+        '{"question": "1 + 2?", "answer": "3"}'
     )
     place.assert_nothing_half(Cell("learning_data", Partition(None, "columns")))
 

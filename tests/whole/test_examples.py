@@ -26,7 +26,7 @@ from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, encode_sample
 from lwf_assets.engine.unlearning.periodic import STATE_FILE, PeriodicUnlearning
 from lwf_assets.errors import LwfError
-from lwf_assets.tasks.file_source import read_file
+from lwf_assets.tasks.sources import file_rows
 
 QUICK: dict[str, Any] = {
     "steps": 6,
@@ -108,7 +108,7 @@ def test_the_half_with_the_highest_forgetting_confidence_is_chosen(
     context = Context.of_model(base, max_length=None, truncate_prompts=False)
     learned = [
         encode_sample(tiny_tokenizer(), row.columns["prompt"], row.columns["answer"], context=context, row_id=row.id)
-        for row in read_file(forget_set.DATA / "tickets.jsonl", origin="learn")
+        for row in file_rows([forget_set.DATA / "tickets.jsonl"], origin="learn")
     ]
     terms = confidence_terms(
         base,

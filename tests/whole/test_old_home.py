@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from places import FIXTURES
 
-from lwf_assets.graph.cells import Cell
+from lwf_assets.graph.cells import Cell, cells
 from lwf_assets.graph.table import ASSET
 from lwf_assets.lineage.audit import audit
 from lwf_assets.planning.plan import Action, make_plan
@@ -29,27 +29,45 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Home]:
     return load_study(folder / "study" / "study.yaml"), Home(folder / "home")
 
 
-RAISED = {"evaluation": "1", "forgetting_probe": "1"}
+MEASURED = {"evaluation": "1", "forgetting_probe": "1"}
 """Assets whose `code_version` was raised since, with the one they had: f15cfa9 had changed the optimizer of relearning,
 how memorization is measured and how distances of weights are summed, and kept the versions as they were."""
 FOLLOWING = {"eval_report", "leaderboard"}
+DATA = {"learning_data": "1", "test_data": "1", "forgetting_prompts": "1", "utility_data": "1"}
+"""Later: missing numbers, and whole numbers stored as floats, had been texts such as "nan" and "1.0"."""
+
+
+def versions_as_they_were(versions: dict[str, str], patch: pytest.MonkeyPatch) -> None:
+    for name, version in versions.items():
+        patch.setitem(ASSET, name, replace(ASSET[name], code_version=version))
 
 
 def test_it_plans_nothing_to_do(old: tuple[Study, Home], monkeypatch: pytest.MonkeyPatch) -> None:
     """With the versions that it was built by: no move of the code, and no new setting, made anything stale."""
-    for name, version in RAISED.items():
-        monkeypatch.setitem(ASSET, name, replace(ASSET[name], code_version=version))
+    versions_as_they_were({**MEASURED, **DATA}, monkeypatch)
     study, home = old
     plan = make_plan(study, home.store, home.file_hashes)
     assert len(plan.steps) == 49
     assert {str(step.cell): step.reasons for step in plan.steps if step.action != Action.NOTHING} == {}
 
 
-def test_what_is_computed_otherwise_since_is_stale_and_nothing_else(old: tuple[Study, Home]) -> None:
+def test_what_is_computed_otherwise_since_is_stale_and_nothing_else(
+    old: tuple[Study, Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions_as_they_were(DATA, monkeypatch)
     study, home = old
     stale = make_plan(study, home.store, home.file_hashes).stale
-    assert {step.cell.asset for step in stale} == {*RAISED, *FOLLOWING}
-    assert {step.reasons for step in stale if step.cell.asset in RAISED} == {("its code changed: 1 -> 2",)}
+    assert {step.cell.asset for step in stale} == {*MEASURED, *FOLLOWING}
+    assert {step.reasons for step in stale if step.cell.asset in MEASURED} == {("its code changed: 1 -> 2",)}
+
+
+def test_data_are_read_again(old: tuple[Study, Home]) -> None:
+    """What follows from them is stale until they turn out to be the same."""
+    study, home = old
+    stale = make_plan(study, home.store, home.file_hashes).stale
+    changed = {step.cell.asset for step in stale if "its code changed: 1 -> 2" in step.reasons}
+    assert changed == {name for name in DATA if any(cell.asset == name for cell in cells(study))}
+    assert not {"base_model", "control_base"} & {step.cell.asset for step in stale}
 
 
 @pytest.mark.parametrize(
