@@ -43,27 +43,29 @@ def chosen(answer: Any, choices: Mapping[str, Choice], *, place: str, role: str)
     """The text of the choice that `answer` means.
 
     A text is the text of a choice, or else its letter, or else its position, counted from 0. A whole number is one of
-    the choices where these are numbers, and else a position. Raises LwfError when it is none of these, and for a number
-    that could be a position or a text.
+    the choices where these are numbers, or else a position, or else a text. Raises LwfError when it is none of these,
+    and for a number that could be a position or a text.
     """
     texts, text = list(map(str, choices.values())), str(answer).strip()
-    is_number = isinstance(answer, int) and not isinstance(answer, bool)
-    if is_number and answer not in choices.values():
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        for choice in choices.values():
+            if not isinstance(choice, str) and choice == answer:
+                return str(choice)
         if 0 <= answer < len(texts):
             if text in texts and texts[answer] != text:
                 raise LwfError(
                     f"{place}: the {role} {text} is the text of one choice and the position of another, of {texts}; "
                     f'write the text as "{text}" or the letter'
                 )
-            return str(texts[answer])
-    elif text in texts:
+            return texts[answer]
+    if text in texts:
         return text
-    elif text in choices:
+    if text in choices:
         return str(choices[text])
-    elif text.isdecimal() and int(text) < len(texts):
+    if text.isdecimal() and int(text) < len(texts):
         return texts[int(text)]
-    told = ", ".join(f"{letter}: {value}" for letter, value in choices.items())
-    raise LwfError(f"{place}: the {role} {text!r} is no text, letter or position (from 0) of the choices {told}")
+    shown = ", ".join(f"{letter}: {value}" for letter, value in choices.items())
+    raise LwfError(f"{place}: the {role} {text!r} is no text, letter or position (from 0) of the choices {shown}")
 
 
 def lettered(choices: Mapping[str, Choice]) -> str:

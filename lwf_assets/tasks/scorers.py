@@ -60,8 +60,8 @@ def cut_at_stop(text: str, stops: Sequence[str]) -> str:
 def aggregate(scores: Sequence[ItemScore], rows: Sequence[TestRow]) -> dict[str, float]:
     """Means over a test set; `scores[i]` judges the response to `rows[i]`.
 
-    Returns `accuracy`, `invalid_share`, the mean of every measure and, for a choice task, `macro_f1`: the unweighted
-    mean of the F1 of each choice that is some row's answer or was taken for one.
+    Returns `accuracy`, `invalid_share`, the mean of every measure and, where all rows have the same choices,
+    `macro_f1`: the unweighted mean of the F1 of each choice that is some row's answer or was taken for one.
     """
     if not rows or len(scores) != len(rows):
         raise ValueError(f"one score per row is needed, and at least one row; got {len(scores)} and {len(rows)}")
@@ -71,7 +71,7 @@ def aggregate(scores: Sequence[ItemScore], rows: Sequence[TestRow]) -> dict[str,
     }
     for name in sorted({name for item in scores for name in item.measures}):
         summary[name] = fmean(item.measures.get(name, 0.0) for item in scores)
-    if any(row.choices for row in rows):
+    if rows[0].choices and len({row.choices for row in rows}) == 1:
         from sklearn.metrics import f1_score
 
         answers = [row.answer for row in rows]

@@ -51,8 +51,7 @@ class Task:
         """Forgetting prompts: those of the source's prompt file if it has one, else of its train rows."""
         source = self.settings.source
         with self._named():
-            prompts = source.named("prompts") if isinstance(source, FileSource) else None
-            if isinstance(source, FileSource) and prompts is not None:
+            if isinstance(source, FileSource) and (prompts := source.named("prompts")) is not None:
                 rows = prompt_file_rows(source, prompts, self.settings.rows)
             else:
                 rows = self._split("train")
@@ -103,36 +102,37 @@ class Task:
     def _prompt(self, row: SourceRow) -> str:
         with _row_shown(row):
             columns = apply_form(self.settings.form, row.columns, place=row.place)
-            own = self._own_choices(columns, row.place)
-            shown = {} if own is None else {str(self.settings.choices_column): lettered(own)}
-            return render(self.settings.prompt, columns, place=row.place, role="prompt", texts=shown)
+            texts, column = {}, self.settings.choices_column
+            if column is not None and column in template_columns(self.settings.prompt):
+                texts[column] = lettered(_own_choices(column, columns, row.place))
+            return render(self.settings.prompt, columns, place=row.place, role="prompt", texts=texts)
 
     def _text(self, template: str, row: SourceRow, role: str) -> str:
         choices = self.settings.choices
         with _row_shown(row):
             columns = apply_form(self.settings.form, row.columns, place=row.place)
             text = render(template, columns, place=row.place, role=role).strip()
-            own = self._own_choices(columns, row.place)
-            if own is not None:
+            if (column := self.settings.choices_column) is not None:
+                own = _own_choices(column, columns, row.place)
                 return chosen(_value(template, columns, text), own, place=row.place, role=role)
             if choices and role == "target" and text not in choices:
                 raise LwfError(f"{row.place}: the target {text!r} is not one of the choices {', '.join(choices)}")
             return text
 
     def _choices(self, row: SourceRow) -> tuple[str, ...]:
+        if (column := self.settings.choices_column) is None:
+            return tuple(self.settings.choices)
         with _row_shown(row):
-            own = self._own_choices(apply_form(self.settings.form, row.columns, place=row.place), row.place)
-        return tuple(self.settings.choices if own is None else map(str, own.values()))
+            columns = apply_form(self.settings.form, row.columns, place=row.place)
+            return tuple(map(str, _own_choices(column, columns, row.place).values()))
 
-    def _own_choices(self, columns: Mapping[str, Any], place: str) -> dict[str, Choice] | None:
-        """The row's own choices by letter; None where all rows have the same or none."""
-        column = self.settings.choices_column
-        if column is None:
-            return None
-        try:
-            return row_choices(column, lookup(column, columns), place=place)
-        except LookupError as error:
-            raise LwfError(f"{place}: no choices: {error.args[0]}") from None
+
+def _own_choices(column: str, columns: Mapping[str, Any], place: str) -> dict[str, Choice]:
+    """The row's own choices by letter."""
+    try:
+        return row_choices(column, lookup(column, columns), place=place)
+    except LookupError as error:
+        raise LwfError(f"{place}: no choices: {error.args[0]}") from None
 
 
 def _value(template: str, columns: Mapping[str, Any], text: str) -> Any:

@@ -91,15 +91,14 @@ class Daemon:
         return all(run.is_finished for run in self.runs())
 
     def failures(self) -> list[str]:
-        """The steps that failed, and the cells whose last run did. On a busy machine Dagster may fail to start a run;
-        it then starts another, which is not a failure."""
-        told = list[str]()
-        last: dict[str, dg.DagsterRun] = {}
+        """Every run of a cell that did not succeed, with what Dagster says went wrong."""
+        found = list[str]()
         for run in self.cell_runs():
-            last[run.tags[CELL_TAG]] = run
-            events = [entry.dagster_event for entry in self.instance.all_logs(run.run_id) if entry.dagster_event]
-            told += [f"{run.tags[CELL_TAG]}: {event}" for event in events if event.is_step_failure]
-        return told + [f"{cell}: {run.status}" for cell, run in last.items() if not run.is_success]
+            if not run.is_success:
+                events = [entry.dagster_event for entry in self.instance.all_logs(run.run_id) if entry.dagster_event]
+                causes = [str(event) for event in events if event.is_failure]
+                found.append(f"{run.tags[CELL_TAG]}: {run.status}: {causes}")
+        return found
 
     def materialized(self) -> Counter[str]:
         """How often builds materialized each cell."""
@@ -140,7 +139,7 @@ def test_schedule_data_sensor_and_planner_sensor_together_make_each_stale_cell_o
     assert set(made) == {str(cell) for cell in twin.build()}
     assert set(made.values()) == {1}
     assert daemon.failures() == []
-    order = [run.tags[CELL_TAG] for run in daemon.cell_runs() if run.is_success]
+    order = [run.tags[CELL_TAG] for run in daemon.cell_runs()]
     assert order.index("self_generated_corpus[teeth]") < order.index("lwf_checkpoint[teeth|sums]")
     assert order.index("lwf_checkpoint[teeth|sums]") < order.index("eval_report[teeth|sums]")
 

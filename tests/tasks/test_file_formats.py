@@ -87,7 +87,7 @@ def test_several_files_a_pattern_and_a_directory_give_the_same_rows(tmp_path: Pa
     ways = [parts, [parts[0], folder / "*1.jsonl"], folder / "part-*.jsonl", folder, tmp_path / "*" / "part-?.jsonl"]
     found = [learned({"train": way, **rest}) for way in ways]
     assert all(rows == found[0] for rows in found)
-    assert [row[0] for row in found[0]][5:7] == ["train-part-0-5", "train-part-1-0"]
+    assert [row[0] for row in found[0]][5:7] == ["train-part-0.jsonl-5", "train-part-1.jsonl-0"]
     described = [
         fingerprint(
             "m", TaskSettings.model_validate({"source": {"kind": "file", "train": w, **rest}}), "learning", hash
@@ -190,8 +190,6 @@ def test_a_refused_row_is_named_with_its_beginning(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [{"prompt": "Wha" + "t" * 90, "answer": ""}])
     with pytest.raises(LwfError) as caught:
         scored(path)
-    told = 'the row begins {"prompt": "What'
-    assert told in str(caught.value)
     assert str(caught.value).endswith(f"; the row begins {json.dumps({'prompt': 'Wha' + 't' * 90})[:60]}...")
     short = tmp_path / "a.csv"
     short.write_text("prompt,answer\nonly this\n")

@@ -9,7 +9,7 @@ import pytest
 from hub_mirrors import write_jsonl, write_parquet
 
 from lwf_assets.errors import LwfError
-from lwf_assets.tasks import Task, TaskSettings
+from lwf_assets.tasks import ItemScore, Task, TaskSettings, TestRow, aggregate
 
 COLOURS = ["red", "green", "blue"]
 
@@ -57,9 +57,11 @@ def test_numbers_as_choices(tmp_path: Path) -> None:
         {"prompt": "b", "options": [3, 4, 5], "answer": 0},
         {"prompt": "c", "options": ["0", "1", "2"], "answer": "1"},
         {"prompt": "d", "options": ["2", "0", "1"], "answer": "1"},
+        {"prompt": "e", "options": ["7", "8", "9"], "answer": 8},
+        {"prompt": "f", "options": [2.0, 2.5, 9.0], "answer": 2},
     ]
     found = task(write_jsonl(tmp_path / "a.jsonl", rows)).test_rows()
-    assert [row.answer for row in found] == ["4", "3", "1", "1"]
+    assert [row.answer for row in found] == ["4", "3", "1", "1", "8", "2.0"]
     path = write_jsonl(tmp_path / "b.jsonl", [{"prompt": "a", "options": ["2", "0", "1"], "answer": 1}])
     with pytest.raises(LwfError, match=r"line 1: the target 1 is the text of one choice and the position of another"):
         task(path).learning_rows()
@@ -103,3 +105,19 @@ def test_the_choices_decide_what_is_learned(tmp_path: Path) -> None:
     assert one.fingerprint("learning") != other.fingerprint("learning")
     assert one.learning_rows()[0][0].target == "red"
     assert other.learning_rows()[0][0].target == "blue"
+
+
+def test_a_prompt_that_does_not_show_the_choices_needs_none(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"prompt": "Which?"}])
+    assert [row.prompt for row in task(path, prompt="{prompt}").prompt_rows()] == ["Which?"]
+    with pytest.raises(LwfError, match=r"a.jsonl, line 1: no choices: unknown column 'options'"):
+        task(path).prompt_rows()
+
+
+def test_there_is_no_f1_of_classes_where_every_row_has_its_own() -> None:
+    def row(*choices: str) -> TestRow:
+        return TestRow("1", "p", choices[0], choices[0], choices, "{}")
+
+    right = [ItemScore(1.0, "a"), ItemScore(1.0, "a")]
+    assert aggregate(right, [row("a", "b"), row("a", "b")])["macro_f1"] == 1.0
+    assert "macro_f1" not in aggregate(right, [row("a", "b"), row("a", "c")])

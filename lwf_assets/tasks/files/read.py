@@ -16,12 +16,11 @@ def read_files(named: Sequence[Path], *, origin: str) -> Iterator[SourceRow]:
     """Rows of the files, in order. `named` may hold patterns and directories, see `files_of`.
 
     `origin` is the role of the files ("train", "prompts", ...) and begins the ids: "train-0" in a single file,
-    "train-part/a-0" where there are several. A new file so renames no row of another. Raises LwfError that names the
-    file, and the line or row, for what cannot be read.
+    "train-part-0.jsonl-0" in one of several, so that another file in the same directory renames no row. Raises LwfError
+    that names the file, and the line or row, for what cannot be read.
     """
     files = files_of(named)
-    names = short_names(files)
-    for file, name in zip(files, names, strict=True):
+    for file, name in zip(files, short_names(files), strict=True):
         prefix = origin if len(files) == 1 else f"{origin}-{name}"
         index = -1
         for index, (place, columns) in enumerate(read_as_named(file)):
@@ -63,13 +62,11 @@ def _before_pattern(path: Path) -> Iterator[str]:
 
 
 def short_names(files: Sequence[Path]) -> list[str]:
-    """Of each file what tells it from the others: the path below the directory that all share, less its ending."""
+    """Of each file the path below the directory that all share; "" for a single file."""
     if len(files) < 2:
         return ["" for _ in files]
     shared = Path(*_shared_parts([file.parent.parts for file in files]))
-    names = [str(file.relative_to(shared)) for file in files]
-    bare = [name.split(".")[0] for name in names]
-    return bare if len(set(bare)) == len(bare) else names
+    return [str(file.relative_to(shared)) for file in files]
 
 
 def _shared_parts(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
