@@ -25,8 +25,21 @@ from world import World, copied, new_world
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The live daemon's tests, which wait more than they work, come first: the others run meanwhile."""
-    items.sort(key=lambda item: "test_live_daemon" not in item.nodeid)
+    """Every test process begins with its part of the slow files, the live daemon's before all: what takes minutes and
+    begins last holds up the end. (The processes are given as many tests each, in the order of the list.)"""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    by_file: dict[Path, list[pytest.Item]] = {}
+    quick: list[pytest.Item] = []
+    for item in items:
+        (by_file.setdefault(item.path, []) if item.get_closest_marker("slow") else quick).append(item)
+    files = sorted(by_file, key=lambda path: path.name != "test_live_daemon.py")
+    ordered: list[pytest.Item] = []
+    for process in range(processes):
+        slow = [item for path in files[process::processes] for item in by_file[path]]
+        room = (len(items) - len(ordered)) // (processes - process) - len(slow)
+        ordered += slow + quick[: max(0, room)]
+        del quick[: max(0, room)]
+    items[:] = ordered + quick
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

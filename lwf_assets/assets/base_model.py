@@ -9,6 +9,8 @@ from lwf_assets.study.model_source import model_files, packaged_gguf
 from lwf_assets.study.sections import DirectoryModel, HubModel, PackagedGgufModel
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from lwf_assets.graph.work import Work
@@ -36,6 +38,8 @@ def import_model(work: Work, prior: str | None) -> dict[str, Any]:
             model, tokenizer = _pretrained(str(source.path), dtype, local_files_only=True)
         case PackagedGgufModel() as source:
             model, tokenizer = _from_gguf(source, dtype)
+    if (template := work.study.model.chat_template) is not None:
+        _set_template(tokenizer, template)
     taught = {} if prior is None else teach(work, model.to(best_device()), tokenizer, work.study.priors[prior])
     save_model(model, tokenizer, work.out)
     return {
@@ -46,6 +50,18 @@ def import_model(work: Work, prior: str | None) -> dict[str, Any]:
         "vocabulary": model.config.get_text_config().vocab_size,
         "dtype": work.study.model.dtype,
     }
+
+
+def _set_template(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    from lwf_assets.engine.chat import write_prompt
+
+    try:
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+        write_prompt(tokenizer, [{"role": "user", "content": "a"}], row_id="of the template")
+    except (OSError, UnicodeDecodeError, LwfError) as error:
+        raise LwfError(
+            f"model.chat_template: {path} is no chat template that can be used: {error.__cause__ or error}"
+        ) from error
 
 
 def _pretrained(name: str, dtype: Any, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -14,6 +14,7 @@ from lwf_assets.engine.confidence import confidence_terms, squared_norm
 from lwf_assets.errors import LwfError
 from lwf_assets.store.layout import CONFIDENCE_TERMS, CORPUS, FISHER_DIAGONAL, optimum_folder
 from lwf_assets.store.tables import read_rows, write_rows
+from lwf_assets.tasks.rows import with_turns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,26 +49,25 @@ def materialize(work: Work) -> dict[str, Any]:
         progress=work.progress,
     )
     by_token = terms.losses if work.study.confidence.loss_reduction == "mean" else terms.losses / _lengths(rows)
-    write_rows(
-        work.out / CONFIDENCE_TERMS,
-        [
-            {
-                "id": row["id"],
-                "source_task": row["source_task"],
-                "prompt": row["prompt"],
-                "response": row["response"],
-                "prompt_ids": row["prompt_ids"],
-                "response_ids": row["response_ids"],
-                "tokens": row["tokens"],
-                "constant": terms.constant,
-                "linear": float(terms.linear[index]),
-                "quadratic": float(terms.quadratic[index]),
-                "gradient_norm": float(terms.gradient_norm[index]),
-                "nll": float(by_token[index]),
-            }
-            for index, row in enumerate(rows)
-        ],
-    )
+    scored = [
+        {
+            "id": row["id"],
+            "source_task": row["source_task"],
+            "prompt": row["prompt"],
+            "messages": row.get("messages"),
+            "response": row["response"],
+            "prompt_ids": row["prompt_ids"],
+            "response_ids": row["response_ids"],
+            "tokens": row["tokens"],
+            "constant": terms.constant,
+            "linear": float(terms.linear[index]),
+            "quadratic": float(terms.quadratic[index]),
+            "gradient_norm": float(terms.gradient_norm[index]),
+            "nll": float(by_token[index]),
+        }
+        for index, row in enumerate(rows)
+    ]
+    write_rows(work.out / CONFIDENCE_TERMS, with_turns(scored))
     return {
         "samples": len(rows),
         "left_out": len(corpus) - len(rows),

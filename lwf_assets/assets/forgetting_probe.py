@@ -15,6 +15,7 @@ from lwf_assets.graph.models import find
 from lwf_assets.statistics.means import mean
 from lwf_assets.store.layout import FORGET_SET, PROBES, PROBES_SCHEMA, SUMMARY, seed_folder, seeds_of
 from lwf_assets.store.tables import read_rows, write_rows
+from lwf_assets.tasks.rows import in_form, prompt_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -109,7 +110,7 @@ def _asked(
     context = work.context(model)
     asked = []
     for row in chosen:
-        prompt_ids = encode_prompt(tokenizer, form.replace("{prompt}", row["prompt"]))
+        prompt_ids = encode_prompt(tokenizer, in_form(prompt_of(row), form), row_id=row["id"])
         room = context.max_length - len(row["response_ids"])
         if len(prompt_ids) > room:
             raise LwfError(

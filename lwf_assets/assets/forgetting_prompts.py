@@ -9,7 +9,7 @@ from lwf_assets.errors import LwfError
 from lwf_assets.graph.settings import source_tasks
 from lwf_assets.store.layout import PROMPTS
 from lwf_assets.store.tables import write_rows
-from lwf_assets.tasks.rows import characters
+from lwf_assets.tasks.rows import characters, with_turns
 from lwf_assets.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def materialize(work: Work) -> dict[str, Any]:
-    """Write the prompts of a forgetting task, or of all of them for `mixed`: id, prompt, source_task."""
+    """Write the prompts of a forgetting task, or of all of them for `mixed`: id, prompt, source_task.
+
+    Where one is a conversation, also the messages.
+    """
     rows = []
     asked: list[PromptRow] = []
     counts = {}
@@ -29,7 +32,7 @@ def materialize(work: Work) -> dict[str, Any]:
         counts[name] = len(prompts)
         asked += prompts
         rows += [{**asdict(row), "id": f"{name}/{row.id}"} for row in prompts]
-    write_rows(work.out / PROMPTS, rows)
+    write_rows(work.out / PROMPTS, with_turns(rows))
     return {
         "prompts": len(rows),
         **{f"prompts_of_{name}": count for name, count in counts.items() if len(counts) > 1},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lwf_assets.errors import LwfError
 from lwf_assets.store.layout import CORPUS, CUT_AT_LENGTH, EMPTY_RESPONSE, ENDED_BY_MODEL, PROMPTS
 from lwf_assets.store.tables import read_rows, write_rows
+from lwf_assets.tasks.rows import prompt_of, with_turns
 
 if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def materialize(work: Work) -> dict[str, Any]:
     """Write the responses: id, prompt, response, both as token ids, tokens, and how each ended."""
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
-    from lwf_assets.engine.generation import end_token_ids, generate
+    from lwf_assets.engine.generation import generate, response_end_ids, response_text
     from lwf_assets.engine.samples import encode_prompt
 
     settings = work.study.generation
@@ -31,11 +32,16 @@ def materialize(work: Work) -> dict[str, Any]:
         for row in read_rows(work.input("forgetting_prompts") / PROMPTS)
         for draw in range(settings.samples_per_prompt)
     ]
+    shown = [prompt_of(row) for row in asked]
     prompts = [
-        context.fit(encode_prompt(tokenizer, row["prompt"]), room=settings.max_new_tokens, row_id=row["prompt_id"])
-        for row in asked
+        context.fit(
+            encode_prompt(tokenizer, prompt, row_id=row["prompt_id"]),
+            room=settings.max_new_tokens,
+            row_id=row["prompt_id"],
+        )
+        for row, prompt in zip(asked, shown, strict=True)
     ]
-    end_ids = end_token_ids(model, tokenizer.eos_token_id)
+    end_ids = response_end_ids(model, tokenizer, shown)
     work.progress.begin("Self-generated corpus", len(prompts))
     responses = generate(
         model,
@@ -52,7 +58,7 @@ def materialize(work: Work) -> dict[str, Any]:
     )
     rows = []
     for row, prompt_ids, response_ids in zip(asked, prompts, responses, strict=True):
-        text = tokenizer.decode(response_ids, skip_special_tokens=True)
+        text = response_text(tokenizer, response_ids, end_ids)
         ended = EMPTY_RESPONSE if not text.strip() else ENDED_BY_MODEL if response_ids[-1] in end_ids else CUT_AT_LENGTH
         rows.append(
             {
@@ -60,6 +66,7 @@ def materialize(work: Work) -> dict[str, Any]:
                 "prompt_id": row["prompt_id"],
                 "source_task": row["source_task"],
                 "prompt": row["prompt"],
+                "messages": row.get("messages"),
                 "response": text,
                 "prompt_ids": prompt_ids,
                 "response_ids": response_ids,
@@ -72,7 +79,7 @@ def materialize(work: Work) -> dict[str, Any]:
             f"forgetting_tasks.{work.forgetting_task}: the base model answered all {len(rows)} prompts with empty "
             "text; check that the prompt form suits the model (for most models it ends in `Answer:`)"
         )
-    write_rows(work.out / CORPUS, rows)
+    write_rows(work.out / CORPUS, with_turns(rows))
     counts = Counter(row["ended"] for row in rows)
     return {
         "responses": len(rows),

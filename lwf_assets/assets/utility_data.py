@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.graph.settings import utility_tasks
-from lwf_assets.store.layout import NEUTRAL_PASSAGES, NEUTRAL_SCHEMA, UTILITY_ITEMS, UTILITY_SCHEMA
+from lwf_assets.store.layout import NEUTRAL_PASSAGES, NEUTRAL_SCHEMA, UTILITY_ITEMS, UTILITY_SCHEMA, with_turns_column
 from lwf_assets.store.tables import write_rows
 from lwf_assets.tasks.neutral_text import read_passages
 from lwf_assets.tasks.task import Task
@@ -18,19 +18,17 @@ if TYPE_CHECKING:
     from lwf_assets.graph.work import Work
 
 
-_TEXTS = ("group", "task", "id", "prompt", "target", "answer", "scorer_data")
-
-
 def materialize(work: Work) -> dict[str, Any]:
     """Write the test rows of every such task, and the passages."""
-    rows = [
-        {"group": group, "task": name, **row.to_table()}
+    asked = [
+        (group, name, row)
         for group, tasks in utility_tasks(work.study).items()
         for name, task in tasks.items()
         for row in Task(name, task).test_rows()
     ]
+    rows = [{"group": group, "task": name, **row.to_table()} for group, name, row in asked]
     path = work.study.evaluation.neutral_text
     passages = [] if path is None else read_passages(path)
-    write_rows(work.out / UTILITY_ITEMS, rows, UTILITY_SCHEMA)
+    write_rows(work.out / UTILITY_ITEMS, rows, with_turns_column(UTILITY_SCHEMA, [row for _, _, row in asked]))
     write_rows(work.out / NEUTRAL_PASSAGES, [asdict(passage) for passage in passages], NEUTRAL_SCHEMA)
     return {"items": len(rows), "passages": len(passages)}

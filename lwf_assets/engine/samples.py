@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lwf_assets.engine.chat import Prompt, shared_length, write_answer, write_prompt
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
@@ -128,23 +129,84 @@ class Context:
         return prompt_ids[-keep:]
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Token ids of a prompt, with the special tokens that the tokenizer puts in front of a text."""
-    return list(tokenizer(prompt)["input_ids"])
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, row_id: str = "") -> list[int]:
+    """Token ids of a prompt that is to be continued.
+
+    A text gets the special tokens that the tokenizer puts in front of one, unless it brings them itself: there is
+    never more than one beginning of text. What the tokenizer puts behind a text is left out, for the text goes on. A
+    conversation is what the chat template makes of it.
+
+    Raises:
+        LwfError: a conversation, and no chat template that would take it.
+    """
+    if isinstance(prompt, str):
+        return _beginning_once(tokenizer, prompt)
+    return _plain_ids(tokenizer, write_prompt(tokenizer, prompt, row_id=row_id))
 
 
 def encode_sample(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, target: str, *, context: Context, row_id: str
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, target: str, *, context: Context, row_id: str
 ) -> Sample:
-    """The sample that teaches `target` after `prompt`: joined by one space, ended by the end-of-sequence token.
+    """The sample that teaches `target` after `prompt`.
 
-    Prompt and target are tokenised together and split where the prompt alone ends, as lm-evaluation-harness does it, so
-    that the target's tokens are those that the model would generate.
+    After a text: joined by one space, ended by the end-of-sequence token. After a conversation: as the assistant's turn
+    with the chat template's own end of turn. Prompt and target are tokenized together and split where the prompt alone
+    ends, as lm-evaluation-harness does it, so that the target's tokens are those that the model would generate.
+
+    Raises:
+        LwfError: a prompt that is too long, or a conversation that the chat template does not take.
     """
-    prompt_ids = encode_prompt(tokenizer, prompt)
-    whole = encode_prompt(tokenizer, f"{prompt} {target}")
-    response_ids = [*whole[len(prompt_ids) :], tokenizer.eos_token_id]
-    return Sample(context.fit(whole[: len(prompt_ids)], room=len(response_ids), row_id=row_id), response_ids)
+    prompt_ids, content_ids, end_ids = _encode_parts(tokenizer, prompt, target, row_id=row_id)
+    response_ids = content_ids + end_ids
+    return Sample(context.fit(prompt_ids, room=len(response_ids), row_id=row_id), response_ids)
+
+
+def encode_choice(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, choice: str, *, context: Context, row_id: str
+) -> Sample:
+    """As `encode_sample`, without an end: a choice need not end the text. The prompt is cut as for the whole sample."""
+    prompt_ids, content_ids, end_ids = _encode_parts(tokenizer, prompt, choice, row_id=row_id)
+    room = len(content_ids) + len(end_ids)
+    return Sample(context.fit(prompt_ids, room=room, row_id=row_id), content_ids)
+
+
+def _encode_parts(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, target: str, *, row_id: str
+) -> tuple[list[int], list[int], list[int]]:
+    """Token ids of the prompt, of the target and of what ends it."""
+    if isinstance(prompt, str):
+        prompt_ids = encode_prompt(tokenizer, prompt)
+        whole = encode_prompt(tokenizer, f"{prompt} {target}")
+        return whole[: len(prompt_ids)], whole[len(prompt_ids) :], [tokenizer.eos_token_id]
+    written = write_answer(tokenizer, prompt, target, row_id=row_id)
+    prompt_ids = _plain_ids(tokenizer, written.prompt)
+    whole = _plain_ids(tokenizer, written.prompt + written.content + written.ending)
+    if not written.ending.strip():  # or an answer would have no end
+        whole.append(tokenizer.eos_token_id)
+    start = shared_length(prompt_ids, whole)
+    end = max(shared_length(_plain_ids(tokenizer, written.prompt + written.content), whole), start + 1)
+    return whole[:start], whole[start:end], whole[end:]
+
+
+def _beginning_once(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    plain, whole = _plain_ids(tokenizer, text), list(tokenizer(text)["input_ids"])
+    if not plain:
+        return whole
+    starts = range(len(whole) - len(plain) + 1)
+    start = next((start for start in starts if whole[start : start + len(plain)] == plain), None)
+    if start is None:  # the tokenizer changes the text where it adds to it
+        return whole
+    added = whole[:start]
+    if added and tokenizer.bos_token is not None and text.lstrip().startswith(tokenizer.bos_token):
+        plain = _plain_ids(tokenizer, text.lstrip())
+        while plain[1:2] == [tokenizer.bos_token_id]:
+            del plain[0]
+    brought = max(n for n in range(len(added) + 1) if added[len(added) - n :] == plain[:n])
+    return added[: len(added) - brought] + plain
+
+
+def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def seeded_batch(count: int, batch_size: int, number: int, seed: int | str) -> list[int]:

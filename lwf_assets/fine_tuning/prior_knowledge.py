@@ -29,7 +29,7 @@ def teach(
     context = work.context(model)
     splits = [Task(name, task).learning_rows() for name, task in prior.tasks.items()]
     rows = [row for train, validation in splits for row in (*train, *validation)]
-    samples = [encode_sample(tokenizer, row.prompt, row.target, context=context, row_id=row.id) for row in rows]
+    samples = [encode_sample(tokenizer, row.shown, row.target, context=context, row_id=row.id) for row in rows]
     folder = work.scratch / "prior"
     fine_tune(
         model,

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from lwf_assets.errors import LwfError
 from lwf_assets.extensions import origin_of
 from lwf_assets.graph.models import find
 from lwf_assets.store.partition import Partition
@@ -32,7 +33,7 @@ def fields_of(section: BaseModel, *, without: tuple[str, ...] = ()) -> JsonSetti
 
 def context_settings(study: Study) -> JsonSettings:
     """How long a row may be, and what happens to one that is longer."""
-    return fields_of(study.model, without=("source", "dtype", "prior", "token_budget"))
+    return fields_of(study.model, without=("source", "dtype", "prior", "token_budget", "chat_template"))
 
 
 def training_settings(study: Study) -> JsonSettings:
@@ -53,6 +54,10 @@ def unlearning_settings(unlearning: UnlearningSettings) -> JsonSettings:
 def base_settings(study: Study, prior: str | None, hash_file: HashFile) -> JsonSettings:
     """Where a base comes from, and what it is taught before the study begins."""
     settings: JsonSettings = {"source": source_fingerprint(study.model.source, hash_file)}
+    if (template := study.model.chat_template) is not None:
+        if not template.is_file():
+            raise LwfError(f"model.chat_template: {template}: the file does not exist")
+        settings["chat_template"] = hash_file(template)
     if prior is not None:
         taught = study.priors[prior]
         settings["prior"] = {

@@ -13,6 +13,7 @@ from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
 from lwf_assets.store.tables import read_rows
 from lwf_assets.study.study import Study
+from lwf_assets.tasks.rows import prompt_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,6 +75,6 @@ def encode_rows(work: Work, table: Path, model: PreTrainedModel, tokenizer: PreT
 
     context = work.context(model)
     return [
-        encode_sample(tokenizer, row["prompt"], row["target"], context=context, row_id=row["id"])
+        encode_sample(tokenizer, prompt_of(row), row["target"], context=context, row_id=row["id"])
         for row in read_rows(table)
     ]

@@ -45,7 +45,7 @@ def evaluate(
     Raises:
         LwfError: a prompt longer than the context, unless the study cuts it.
     """
-    prompts = [(row.id, row.prompt) for row in rows]
+    prompts = [(row.id, row.shown) for row in rows]
     if task.scorer == "choice":
         choices = [row.choices for row in rows]
         responses = likeliest_choices(model, tokenizer, prompts, choices, context=context, token_budget=token_budget)
@@ -58,7 +58,7 @@ def evaluate(
             context=context,
             batch_size=batch_size,
         )
-    targets = [encode_sample(tokenizer, row.prompt, row.target, context=context, row_id=row.id) for row in rows]
+    targets = [encode_sample(tokenizer, row.shown, row.target, context=context, row_id=row.id) for row in rows]
     losses = negative_log_likelihoods(model, targets, token_budget=token_budget)
     progress.advance(len(rows))
     return [

@@ -12,7 +12,7 @@ from lwf_assets.errors import LwfError
 from lwf_assets.graph.settings import utility_tasks
 from lwf_assets.store.layout import CORPUS, NEUTRAL_PASSAGES, PROMPTS, TEST_ROWS, UTILITY_ITEMS
 from lwf_assets.store.tables import read_rows
-from lwf_assets.tasks.rows import TestRow
+from lwf_assets.tasks.rows import TestRow, prompt_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -123,7 +123,7 @@ class Measurement:
             responses = greedy_responses(
                 model,
                 tokenizer,
-                [(row["id"], row["prompt"]) for row in asked],
+                [(row["id"], prompt_of(row)) for row in asked],
                 max_new_tokens=self.work.study.generation.max_new_tokens,
                 context=self.work.context(model),
                 batch_size=self.work.study.evaluation.batch_size,

@@ -34,6 +34,14 @@ UTILITY_SCHEMA = pa.schema(
         ("choices", pa.list_(pa.string())),
     ]
 )
+_MESSAGES = pa.field("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])))
+
+
+def with_turns_column(schema: pa.Schema, rows: Sequence[Any]) -> pa.Schema:
+    """`schema`, and a column for the turns of a conversation if one of `rows` is a conversation."""
+    return schema.append(_MESSAGES) if any(row.messages for row in rows) else schema
+
+
 NEUTRAL_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 
 # self_generated_corpus, fisher_diagonal, confidence_terms, scored_forget_set

@@ -129,9 +129,9 @@ def _extends(value: Mapping[str, Any], inherited: Mapping[str, Any]) -> bool:
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
-    """Make the paths in every `source`, and the neutral text's, absolute, in place."""
+    """Make the paths in every `source`, and those of the neutral text and the chat template, absolute, in place."""
     for key, value in values.items():
-        if key == "neutral_text" and isinstance(value, str):
+        if key in ("neutral_text", "chat_template") and isinstance(value, str):
             values[key] = _anchored(value, folder)
         if not isinstance(value, dict):
             continue

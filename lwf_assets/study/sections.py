@@ -81,6 +81,11 @@ class ModelSettings(Settings):
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the stored weights.")
     max_length: PositiveInt | None = Field(None, description="Context in tokens; null: what the model's config says.")
     truncate_prompts: bool = Field(False, description="Cut a too long prompt from the left instead of refusing it.")
+    chat_template: Path | None = Field(
+        None,
+        description="File with a Jinja chat template, for a model that has none or in place of its own; relative to "
+        "the study file.",
+    )
     prior: str | None = Field(
         None, description="Name of the knowledge, under `priors`, that the model is taught before the study begins."
     )

@@ -29,6 +29,8 @@ def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFi
     """Everything that decides the rows of `part`, and nothing else; `name` is the task's, which prompt rows carry."""
     source = settings.source
     decides: dict[str, Any] = {"form": settings.form, "prompt": settings.prompt}
+    if settings.chat is not None:
+        decides["chat"] = settings.model_dump(mode="json")["chat"]
     if settings.choices_column is not None:  # the prompt may show them, and the target is one of them
         decides["choices"] = settings.choices
     if part == "learning":

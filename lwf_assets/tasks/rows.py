@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 
+Turns = tuple[dict[str, str], ...]
+"""A conversation that a model is to continue: messages with `role` and `content`."""
+
 
 @dataclass(frozen=True)
 class SourceRow:
@@ -32,6 +35,13 @@ class LearningRow:
     id: str
     prompt: str
     target: str
+    messages: Turns | None = None
+    """Of a conversation, what the model is shown in place of `prompt`, which then is for people to read."""
+
+    @property
+    def shown(self) -> str | Turns:
+        """What the model is shown."""
+        return self.messages or self.prompt
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,13 @@ class TestRow:
     """The texts to choose between, as they follow the prompt after one space; empty for a generative task."""
     scorer_data: str
     """JSON object: what the scorer needs besides the answer."""
+    messages: Turns | None = None
+    """As of a LearningRow."""
+
+    @property
+    def shown(self) -> str | Turns:
+        """What the model is shown."""
+        return self.messages or self.prompt
 
     def to_table(self) -> dict[str, Any]:
         """As a row of a table."""
@@ -58,8 +75,8 @@ class TestRow:
     @classmethod
     def from_table(cls, row: Mapping[str, Any]) -> TestRow:
         """The inverse of `to_table`; other columns are left aside."""
-        values = {field.name: row[field.name] for field in fields(cls)}
-        return cls(**{**values, "choices": tuple(values["choices"])})
+        values: dict[str, Any] = {field.name: row.get(field.name) for field in fields(cls)}
+        return cls(**{**values, "choices": tuple(row["choices"]), "messages": tuple(row.get("messages") or ()) or None})
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,29 @@ class PromptRow:
     id: str
     prompt: str
     source_task: str
+    messages: Turns | None = None
+    """As of a LearningRow."""
+
+
+def prompt_of(row: Mapping[str, Any]) -> str | list[dict[str, str]]:
+    """What the model is shown of a row of a table: the turns of a conversation, or the text of the prompt."""
+    prompt: str | list[dict[str, str]] = row.get("messages") or row["prompt"]
+    return prompt
+
+
+def in_form(prompt: str | list[dict[str, str]], form: str) -> str | list[dict[str, str]]:
+    """`form` with the prompt in the place of `{prompt}`; of a conversation it is the last turn that is put into it."""
+    if isinstance(prompt, str):
+        return form.replace("{prompt}", prompt)
+    *earlier, last = prompt
+    return [*earlier, {**last, "content": form.replace("{prompt}", last["content"])}]
+
+
+def with_turns(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table without the column `messages` where none is a conversation."""
+    if any(row.get("messages") for row in rows):
+        return list(rows)
+    return [{name: value for name, value in row.items() if name != "messages"} for row in rows]
 
 
 def beginning(row: Any, length: int = 60) -> str:

@@ -14,6 +14,7 @@ from lwf_assets.tasks.source_settings import FileSource, GeneratorSource, HubSou
 from lwf_assets.tasks.templates import template_columns
 
 __all__ = [
+    "Chat",
     "FileSource",
     "GeneratorSource",
     "HubSource",
@@ -26,6 +27,8 @@ __all__ = [
 
 SCORERS = ("exact", "numeric", "gsm8k", "choice", "reasoning_gym")
 """The scorers that are built in."""
+_PROMPT, _FILE_PROMPT, _TARGET = "Question: {question}\nAnswer:", "{prompt}", "{answer}"
+_PROMPTS = (_PROMPT, _FILE_PROMPT)
 FormName = Literal["template", "gsm8k", "qasc", "sst5", "medmcqa", "mmlu"]
 
 
@@ -41,6 +44,16 @@ class Rows(BaseModel):
     test: int | None = Field(default=None, ge=1, description="Most rows to score on; null is all.")
 
 
+class Chat(BaseModel):
+    """How columns become a conversation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    system: str | None = Field(
+        default=None, min_length=1, description="System turn in front of a conversation that has none."
+    )
+
+
 class TaskSettings(BaseModel):
     """What a task is. A preset fills in what is not given, then the form, then the kind of source."""
 
@@ -53,19 +66,26 @@ class TaskSettings(BaseModel):
         description="How a row becomes columns: as it is (template), or as one of five public data sets.",
     )
     prompt: str = Field(
-        default="Question: {question}\nAnswer:",
+        default=_PROMPT,
         min_length=1,
         description="Template of the prompt, over the columns of the row; `{prompt}` for files unless given.",
     )
     target: str = Field(
-        default="{answer}",
+        default=_TARGET,
         min_length=1,
         description="Template of what the model should write; one space joins the two.",
     )
     answer: str = Field(
-        default="{answer}",
+        default=_TARGET,
         min_length=1,
         description="Template of the part that is compared; the same as `target` unless given.",
+    )
+    chat: bool | Chat | None = Field(
+        default=None,
+        description="Whether the model is shown a conversation, written by its chat template. Rows that hold one "
+        "(`messages`, `conversations`, or `prompt` and `completion` as lists) are read as such where `prompt` and "
+        '`target` are not given; `true`, or `{system: "..."}`, makes `prompt` the user\'s turn and `target` the '
+        "assistant's; `false` reads none.",
     )
     choices: list[str] | str = Field(
         default_factory=list,
@@ -98,11 +118,26 @@ class TaskSettings(BaseModel):
             values.setdefault("choices", list(form.choices))
         source = values.get("source")
         kind = source.get("kind") if isinstance(source, Mapping) else None
-        values.setdefault("prompt", "{prompt}" if kind == "file" else "Question: {question}\nAnswer:")
+        values.setdefault("prompt", _FILE_PROMPT if kind == "file" else _PROMPT)
         if kind == "reasoning_gym":
             values.setdefault("scorer", "reasoning_gym")
-        values.setdefault("answer", values.get("target", "{answer}"))
+        values.setdefault("answer", values.get("target", _TARGET))
         return values
+
+    @property
+    def reads_conversations(self) -> bool:
+        """Whether rows that hold a conversation are read as one: no template says what else they are."""
+        return self.chat is not False and self.form == "template" and self.target == _TARGET and self.prompt in _PROMPTS
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether `prompt` and `target` are the turns of a conversation."""
+        return self.chat not in (None, False)
+
+    @property
+    def system(self) -> str | None:
+        """The system turn of conversations that have none."""
+        return self.chat.system if isinstance(self.chat, Chat) else None
 
     @property
     def choices_column(self) -> str | None:

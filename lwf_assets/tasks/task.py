@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 from lwf_assets.errors import LwfError
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.tasks.choices import Choice, chosen, lettered, row_choices
+from lwf_assets.tasks.conversations import (
+    Conversation,
+    holds_turns,
+    read_conversation,
+    warn_of_tools,
+    with_system,
+)
 from lwf_assets.tasks.fingerprints import HashFile, Part, fingerprint
 from lwf_assets.tasks.forms import apply_form
-from lwf_assets.tasks.rows import LearningRow, PromptRow, SourceRow, Split, TestRow, beginning
+from lwf_assets.tasks.rows import LearningRow, PromptRow, SourceRow, Split, TestRow, Turns, beginning
 from lwf_assets.tasks.scorers import check_answer, scorer_data
 from lwf_assets.tasks.settings import FileSource, GeneratorSource, TaskSettings
 from lwf_assets.tasks.sources import check_ids, prompt_file_rows, split_rows
@@ -55,7 +62,10 @@ class Task:
                 rows = prompt_file_rows(source, prompts, self.settings.rows)
             else:
                 rows = self._split("train")
-            return [PromptRow(id=row.id, prompt=self._prompt(row), source_task=self.name) for row in rows]
+            return [
+                PromptRow(row.id, self._prompt(row), source_task=self.name, messages=self._messages(row))
+                for row in rows
+            ]
 
     def fingerprint(self, part: Part, hash_file: HashFile = hash_file) -> dict[str, Any]:
         """JSON object of all that decides the rows of `part`, and nothing else. Reads files, never the network.
@@ -73,10 +83,17 @@ class Task:
             raise LwfError(f"task {self.name}: {error}") from error
 
     def _split(self, split: Split) -> list[SourceRow]:
-        return split_rows(self.settings.source, split, self.settings.rows, self._prompt)
+        rows = split_rows(self.settings.source, split, self.settings.rows, self._prompt)
+        warn_of_tools(rows)
+        return rows
 
     def _learning_row(self, row: SourceRow) -> LearningRow:
-        return LearningRow(id=row.id, prompt=self._prompt(row), target=self._text(self.settings.target, row, "target"))
+        return LearningRow(
+            id=row.id,
+            prompt=self._prompt(row),
+            target=self._text(self.settings.target, row, "target"),
+            messages=self._messages(row),
+        )
 
     def _test_row(self, row: SourceRow) -> TestRow:
         settings = self.settings
@@ -87,19 +104,41 @@ class Task:
                 "parameters": settings.source.parameters,
                 "entry": row.entry,
             }
+        messages = self._messages(row)
+        # The stop texts of plain questions mean nothing in a conversation, which has an end of turn.
+        stop = [] if messages is not None and "stop" not in settings.model_fields_set else settings.stop
         test_row = TestRow(
             id=row.id,
             prompt=self._prompt(row),
             target=self._text(settings.target, row, "target"),
             answer=self._text(settings.answer, row, "answer"),
             choices=self._choices(row),
-            scorer_data=scorer_data(settings.scorer, settings.stop, generated),
+            scorer_data=scorer_data(settings.scorer, stop, generated),
+            messages=messages,
         )
         with _row_shown(row):
             check_answer(settings.scorer, test_row, place=row.place)
         return test_row
 
+    def _conversation(self, row: SourceRow) -> Conversation | None:
+        """The conversation that the row itself is, where the task reads such."""
+        if not self.settings.reads_conversations or not holds_turns(row.columns):
+            return None
+        with _row_shown(row):
+            return read_conversation(row.columns, place=row.place, system=self.settings.system)
+
+    def _messages(self, row: SourceRow) -> Turns | None:
+        """What the model is shown, where it is a conversation."""
+        if (own := self._conversation(row)) is not None:
+            return own.turns
+        if not self.settings.is_chat:
+            return None
+        asked = Conversation(({"role": "user", "content": self._prompt(row)},), None)
+        return with_system(asked, self.settings.system).turns
+
     def _prompt(self, row: SourceRow) -> str:
+        if (own := self._conversation(row)) is not None:
+            return own.text
         with _row_shown(row):
             columns = apply_form(self.settings.form, row.columns, place=row.place)
             texts, column = {}, self.settings.choices_column
@@ -108,13 +147,20 @@ class Task:
             return render(self.settings.prompt, columns, place=row.place, role="prompt", texts=texts)
 
     def _text(self, template: str, row: SourceRow, role: str) -> str:
-        choices = self.settings.choices
+        choices, own = self.settings.choices, self._conversation(row)
         with _row_shown(row):
             columns = apply_form(self.settings.form, row.columns, place=row.place)
-            text = render(template, columns, place=row.place, role=role).strip()
+            if own is None or template != self.settings.target:
+                text = render(template, columns, place=row.place, role=role).strip()
+                value = _value(template, columns, text)
+            elif own.answer is None:
+                raise LwfError(f"{row.place}: no {role}: the conversation has no turn of the assistant")
+            elif not choices:
+                return own.answer  # as it is: the chat template decides about white space
+            else:
+                value = text = own.answer.strip()
             if (column := self.settings.choices_column) is not None:
-                own = _own_choices(column, columns, row.place)
-                return chosen(_value(template, columns, text), own, place=row.place, role=role)
+                return chosen(value, _own_choices(column, columns, row.place), place=row.place, role=role)
             if choices and role == "target" and text not in choices:
                 raise LwfError(f"{row.place}: the target {text!r} is not one of the choices {', '.join(choices)}")
             return text

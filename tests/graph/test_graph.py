@@ -162,9 +162,9 @@ def leaf_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_the_table_has_every_key_of_the_study() -> None:
-    # See the tests of their own, here and in test_arms_graph.py.
+    # See the tests of their own, here, in test_arms_graph.py and in tests/whole/test_chat_study.py.
     data = {"learning_tasks", "forgetting_tasks", "evaluation.untouched_tasks", "evaluation.neutral_text"}
-    elsewhere = {"model.source", "priors", "arms", *data}
+    elsewhere = {"model.source", "model.chat_template", "priors", "arms", *data}
     assert set(REACH) | elsewhere == set(leaf_keys(Study))
 
 

@@ -35,6 +35,16 @@ how memorization is measured and how distances of weights are summed, and kept t
 FOLLOWING = {"eval_report", "leaderboard"}
 DATA = {"learning_data": "1", "test_data": "1", "forgetting_prompts": "1", "utility_data": "1"}
 """Later: missing numbers, and whole numbers stored as floats, had been texts such as "nan" and "1.0"."""
+ENCODED = {
+    "base_model": "1",
+    "control_base": "1",
+    "self_generated_corpus": "1",
+    "reference_checkpoint": "2",
+    "fisher_diagonal": "2",
+    "lwf_checkpoint": "3",
+    "arm_checkpoint": "1",
+}
+"""Later: a prompt that brought the beginning of text had it twice, and one might be followed by an end of text."""
 
 
 def versions_as_they_were(versions: dict[str, str], patch: pytest.MonkeyPatch) -> None:
@@ -44,30 +54,33 @@ def versions_as_they_were(versions: dict[str, str], patch: pytest.MonkeyPatch) -
 
 def test_it_plans_nothing_to_do(old: tuple[Study, Home], monkeypatch: pytest.MonkeyPatch) -> None:
     """With the versions that it was built by: no move of the code, and no new setting, made anything stale."""
-    versions_as_they_were({**MEASURED, **DATA}, monkeypatch)
+    versions_as_they_were({**MEASURED, **DATA, **ENCODED}, monkeypatch)
     study, home = old
     plan = make_plan(study, home.store, home.file_hashes)
     assert len(plan.steps) == 49
     assert {str(step.cell): step.reasons for step in plan.steps if step.action != Action.NOTHING} == {}
 
 
-def test_what_is_computed_otherwise_since_is_stale_and_nothing_else(
-    old: tuple[Study, Home], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("raised", [MEASURED, DATA, ENCODED], ids=["measured", "data", "encoded"])
+def test_what_is_computed_otherwise_since_is_stale_for_that_reason(
+    old: tuple[Study, Home], monkeypatch: pytest.MonkeyPatch, raised: dict[str, str]
 ) -> None:
-    versions_as_they_were(DATA, monkeypatch)
+    others = {n: v for versions in (MEASURED, DATA, ENCODED) for n, v in versions.items() if n not in raised}
+    now = {name: ASSET[name].code_version for name in raised}
+    versions_as_they_were(others, monkeypatch)
     study, home = old
     stale = make_plan(study, home.store, home.file_hashes).stale
-    assert {step.cell.asset for step in stale} == {*MEASURED, *FOLLOWING}
-    assert {step.reasons for step in stale if step.cell.asset in MEASURED} == {("its code changed: 1 -> 2",)}
-
-
-def test_data_are_read_again(old: tuple[Study, Home]) -> None:
-    """What follows from them is stale until they turn out to be the same."""
-    study, home = old
-    stale = make_plan(study, home.store, home.file_hashes).stale
-    changed = {step.cell.asset for step in stale if "its code changed: 1 -> 2" in step.reasons}
-    assert changed == {name for name in DATA if any(cell.asset == name for cell in cells(study))}
-    assert not {"base_model", "control_base"} & {step.cell.asset for step in stale}
+    changed = {step.cell.asset: step.reasons for step in stale if any("its code changed" in r for r in step.reasons)}
+    there = {cell.asset for cell in cells(study)}
+    assert {step.cell.asset for step in stale} >= set(raised) & there
+    assert set(changed) <= set(raised)  # what waits for a stale input says that instead
+    assert changed
+    for name, reasons in changed.items():
+        assert f"its code changed: {raised[name]} -> {now[name]}" in reasons
+    if raised is MEASURED:  # nothing but the reports is made from them
+        assert {step.cell.asset for step in stale} == {*MEASURED, *FOLLOWING}
+    if raised is DATA:
+        assert not {"base_model", "control_base"} & {step.cell.asset for step in stale}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lwf_assets.engine.generation import end_token_ids, generate
+from lwf_assets.engine.chat import Prompt
+from lwf_assets.engine.generation import generate, response_end_ids, response_text
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.samples import (
@@ -16,8 +17,8 @@ from lwf_assets.engine.samples import (
     Sample,
     batches_by_length,
     collate,
+    encode_choice,
     encode_prompt,
-    encode_sample,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def greedy_responses(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[tuple[str, str]],
+    prompts: Sequence[tuple[str, Prompt]],
     *,
     max_new_tokens: int,
     context: Context,
@@ -35,24 +36,26 @@ def greedy_responses(
 ) -> list[str]:
     """The likeliest continuation, token by token, of each (id, prompt)."""
     encoded = [
-        context.fit(encode_prompt(tokenizer, prompt), room=max_new_tokens, row_id=row_id) for row_id, prompt in prompts
+        context.fit(encode_prompt(tokenizer, prompt, row_id=row_id), room=max_new_tokens, row_id=row_id)
+        for row_id, prompt in prompts
     ]
+    end_ids = response_end_ids(model, tokenizer, [prompt for _, prompt in prompts])
     responses = generate(
         model,
         encoded,
         max_new_tokens=max_new_tokens,
         pad_id=tokenizer.pad_token_id,
-        end_ids=end_token_ids(model, tokenizer.eos_token_id),
+        end_ids=end_ids,
         batch_size=batch_size,
     )
-    return [tokenizer.decode(response, skip_special_tokens=True) for response in responses]
+    return [response_text(tokenizer, response, end_ids) for response in responses]
 
 
 @torch.no_grad()
 def likeliest_choices(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[tuple[str, str]],
+    prompts: Sequence[tuple[str, Prompt]],
     choices: Sequence[Sequence[str]],
     *,
     context: Context,
@@ -66,8 +69,7 @@ def likeliest_choices(
     owners: list[tuple[int, str]] = []
     for index, ((row_id, prompt), texts) in enumerate(zip(prompts, choices, strict=True)):
         for choice in texts:
-            sample = encode_sample(tokenizer, prompt, choice, context=context, row_id=row_id)
-            candidates.append(Sample(sample.prompt_ids, sample.response_ids[:-1]))  # a choice need not end the text
+            candidates.append(encode_choice(tokenizer, prompt, choice, context=context, row_id=row_id))
             owners.append((index, choice))
     best: dict[int, tuple[float, str]] = {}
     with left_as_found(model):
