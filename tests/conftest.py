@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -21,6 +19,7 @@ from dagster_project.cli.progress_bars import quiet_libraries
 quiet_libraries()
 
 from armed import Armed, make_armed, open_armed
+from once import made_once
 from world import World, copied, new_world
 
 
@@ -56,20 +55,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     gc.collect()
     gc.freeze()
-
-
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that the first of the test processes fills, and the others read."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    with FileLock(shared / f"{name}.lock"):
-        folder = shared / name
-        if not (folder / "whole").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            make(folder)
-            (folder / "whole").touch()
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from dagster_project.ui.servers import workspace_file
 from lwf_assets.lineage.audit import audit
 from lwf_assets.lineage.find import find_manifest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # on a machine with other work
 
 
 class Daemon:
@@ -76,7 +76,7 @@ class Daemon:
         """Those that builds launched."""
         return [run for run in self.runs() if BUILD_TAG in run.tags]
 
-    def wait(self, until: Callable[[], bool], *, seconds: float = 420) -> None:
+    def wait(self, until: Callable[[], bool], *, seconds: float = 1000) -> None:
         """Until it holds."""
         deadline = time.monotonic() + seconds
         while not until():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_templates import CHATML, LLAMA3
+from once import made_once
 from tiny import tiny_tokenizer
 from transformers import AutoTokenizer
 from world import World, new_world
@@ -41,9 +43,10 @@ def chat_world(folder: Path) -> World:
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> World:
-    world = chat_world(tmp_path_factory.mktemp("chat"))
-    world.build()
-    return world
+    """A copy of the built study; its template is changed."""
+    folder = tmp_path_factory.mktemp("chat") / "copy"
+    shutil.copytree(made_once(tmp_path_factory, "chat", lambda folder: chat_world(folder).build()), folder)
+    return chat_world(folder)
 
 
 def folder_of(world: World, cell: str) -> Path:

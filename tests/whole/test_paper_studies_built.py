@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from once import made_once
 from places import ROOT
 
 from lwf_assets.building.materialize import materialize
@@ -32,16 +33,18 @@ def builds(test: Callable[[Home], None]) -> Callable[[Home], None]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The smaller model's study, built cell by cell in the order of the graph."""
-    folder = tmp_path_factory.mktemp("paper")
     arms = {name: {"learning_tasks": [] if name in SWEEPS else [SEEN]} for name in load_study(SMALL).arms}
-    with pytest.MonkeyPatch.context() as patch:
-        offline(folder, patch)
-        study, home = small_world(SMALL, folder, arms=arms), Home(folder / "home")
-        for cell in cells(study):
-            materialize(study, home.store, cell, file_hash=home.file_hashes)
-        yield home
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            offline(folder, patch)
+            study, home = small_world(SMALL, folder, arms=arms), Home(folder / "home")
+            for cell in cells(study):
+                materialize(study, home.store, cell, file_hash=home.file_hashes)
+
+    return Home(made_once(tmp_path_factory, "paper", make) / "home")
 
 
 def built(home: Home, asset: str, **coordinates: str) -> Path:

@@ -10,12 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from once import made_once
 from places import QUICKSTART
+from transformers import AutoModelForCausalLM
 from world import World
 
+from lwf_assets.building.materialize import materialize
+from lwf_assets.engine.checkpoint import load_model
+from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import Home
 from lwf_assets.store.layout import read_summary
+from lwf_assets.store.partition import Partition
 from lwf_assets.study.file import load_study
+from lwf_assets.study.model_source import packaged_gguf
+from lwf_assets.study.sections import PackagedGgufModel
 
 SMALLER = {
     "extends": str(QUICKSTART),
@@ -51,12 +59,22 @@ def _all_cores() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
-def test_a_real_model_learns_and_forgets(tmp_path: Path) -> None:
-    from lwf_assets.graph.cells import Cell
-    from lwf_assets.store.partition import Partition
+BASE_MODEL = Cell("base_model", Partition())
 
-    world = RealWorld(tmp_path, Home(tmp_path / "home"), SMALLER)
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a home in which there is nothing but the imported model."""
+
+    def make(folder: Path) -> None:
+        materialize(load_study(QUICKSTART), Home(folder / "home").store, BASE_MODEL)
+
+    return made_once(tmp_path_factory, "imported", make)
+
+
+@pytest.mark.slow
+def test_a_real_model_learns_and_forgets(imported: Path) -> None:
+    world = RealWorld(imported, Home(imported / "home"), SMALLER)
     cell = Cell("eval_report", Partition("dentistry", "chain_sum"))
     world.build(only=[cell])
     artifact = world.home.store.current(cell.asset, cell.partition)
@@ -72,28 +90,18 @@ def test_a_real_model_learns_and_forgets(tmp_path: Path) -> None:
     assert rise["forgotten_nll"] > 0.02
     assert rise["forgotten_nll"] > rise["kept_nll"]
     # Dequantized once, it is an ordinary model directory of the known size.
-    base = world.home.store.current("base_model", Partition())
-    assert base is not None
+    base = world.home.store.built("base_model", Partition())
     assert base.manifest.summary["parameters"] == 134_515_008
     assert "quantization_config" not in json.loads((base.path / "config.json").read_text())
 
 
 @pytest.mark.slow
-def test_the_imported_model_says_what_the_gguf_file_says(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
-    from lwf_assets.building.materialize import materialize
-    from lwf_assets.engine.checkpoint import load_model
-    from lwf_assets.graph.cells import Cell
-    from lwf_assets.store.partition import Partition
-    from lwf_assets.study.model_source import packaged_gguf
-    from lwf_assets.study.sections import PackagedGgufModel
-
-    study, home = load_study(QUICKSTART), Home(tmp_path)
-    made = materialize(study, home.store, Cell("base_model", Partition()))
-    assert isinstance(study.model.source, PackagedGgufModel)
-    path = packaged_gguf(study.model.source)
+def test_the_imported_model_says_what_the_gguf_file_says(imported: Path) -> None:
+    source = load_study(QUICKSTART).model.source
+    assert isinstance(source, PackagedGgufModel)
+    base = Home(imported / "home").store.built("base_model", Partition())
+    path = packaged_gguf(source)
     original = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     tokens = torch.tensor([[17872, 42, 2888, 260, 3403]])
     with torch.no_grad():
-        torch.testing.assert_close(load_model(made.artifact.path)(tokens).logits, original(tokens).logits)
+        torch.testing.assert_close(load_model(base.path)(tokens).logits, original(tokens).logits)
