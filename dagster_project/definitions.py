@@ -1,6 +1,6 @@
 """The code location: the assets, checks, jobs, schedule and sensors of one study.
 
-`$LWF_STUDY` names the study file (default: studies/quickstart.yaml of this checkout), `$LWF_HOME` the folder that
+`$LWF_STUDY` names the study file (default: study.yaml here, or else the embedded one), `$LWF_HOME` the folder that
 everything is built in (default: .lwf in the working directory), `$MLFLOW_TRACKING_URI` an MLflow server (default:
 SQLite in the home), `$LWF_WEBHOOK` an address that failed runs are posted to (default: none).
 """
@@ -23,14 +23,14 @@ from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from dagster_project.tracking.address import tracking_uri
 from lwf_assets.graph.cells import specs_of
-from lwf_assets.store.home import DEFAULT_STUDY, STUDY_VARIABLE, Home
+from lwf_assets.store.home import STUDY_VARIABLE, Home, default_study
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 
 
 def study_path() -> Path:
-    """The study file that the environment names, or the embedded default."""
-    return Path(os.environ.get(STUDY_VARIABLE) or DEFAULT_STUDY)
+    """The study file that the environment names, or the default."""
+    return Path(os.environ.get(STUDY_VARIABLE) or default_study())
 
 
 def build_definitions(study: Study, home: Home, *, pooled: bool = True) -> dg.Definitions:

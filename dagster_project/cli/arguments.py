@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells
-from lwf_assets.store.home import STUDY_VARIABLE
+from lwf_assets.store.home import STUDY_VARIABLE, default_study
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 
@@ -20,7 +20,12 @@ err = Console(stderr=True)
 StudyOption = Annotated[
     Path,
     typer.Option(
-        "--study", "-s", envvar=STUDY_VARIABLE, help="The study file.", show_default="studies/quickstart.yaml"
+        "--study",
+        "-s",
+        envvar=STUDY_VARIABLE,
+        default_factory=default_study,
+        help="The study file.",
+        show_default="study.yaml here, or else the quickstart",
     ),
 ]
 CellOption = Annotated[

@@ -23,7 +23,7 @@ from dagster_project.cli.report_table import print_reports
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells
 from lwf_assets.graph.table import ASSET
-from lwf_assets.store.home import DEFAULT_STUDY, Home
+from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def build(
-    study: StudyOption = DEFAULT_STUDY,
+    study: StudyOption,
     cell: CellOption = None,
     force: Annotated[
         list[str] | None, typer.Option("--force", metavar="ASSET", help="Rebuild this asset even if it is up to date.")

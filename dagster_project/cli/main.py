@@ -15,6 +15,9 @@ from rich.text import Text
 from dagster_project.cli import lineage
 from dagster_project.cli.arguments import err
 from dagster_project.cli.build import build
+from dagster_project.cli.check import check
+from dagster_project.cli.export import export
+from dagster_project.cli.init import init
 from dagster_project.cli.plan import plan
 from dagster_project.cli.report import promote, report
 from dagster_project.cli.serve import ui
@@ -25,14 +28,16 @@ app = typer.Typer(
     name="lwf",
     help="Learning With Forgetting: fine-tune a language model while it unlearns what conflicts.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
+    init,
+    check,
     plan,
     build,
     report,
     promote,
+    export,
     sql,
     ui,
     lineage.audit,

@@ -9,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from dagster_project.cli.arguments import CellOption, JsonOption, StudyOption, cells_asked_for, out
-from lwf_assets.store.home import DEFAULT_STUDY, Home
+from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lwf_assets.planning.plan import Plan
 
 
-def plan(study: StudyOption = DEFAULT_STUDY, cell: CellOption = None, as_json: JsonOption = False) -> None:
+def plan(study: StudyOption, cell: CellOption = None, as_json: JsonOption = False) -> None:
     """Show what is stale, why, and what it will cost in time and memory."""
     from lwf_assets.planning.forecast import foresee
     from lwf_assets.planning.plan import make_plan

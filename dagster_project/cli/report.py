@@ -21,13 +21,13 @@ from dagster_project.cli.arguments import (
 )
 from dagster_project.cli.report_table import print_reports, report_figures
 from lwf_assets.graph.cells import Cell
-from lwf_assets.store.home import DEFAULT_STUDY, Home
+from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study
 
 
 def report(
-    study: StudyOption = DEFAULT_STUDY,
+    study: StudyOption,
     cell: CellOption = None,
     as_json: JsonOption = False,
     markdown: Annotated[
@@ -52,7 +52,7 @@ def report(
 
 def promote(
     cell: Annotated[str, typer.Argument(metavar="FORGETTING|LEARNING", help="The cell of the model.")],
-    study: StudyOption = DEFAULT_STUDY,
+    study: StudyOption,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the previous champion.")] = False,
 ) -> None:
     """Make a cell's newest model the champion if the study's `promotion` section allows it. Exit code 1 if not."""

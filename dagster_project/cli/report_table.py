@@ -6,6 +6,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -40,7 +41,7 @@ def print_reports(out: Console, study: Study, home: Home, wanted: list[Cell]) ->
         figures = report_figures(home, cell)
         out.print(Text(f"{figures['learning_task']}, forgetting {figures['forgetting_task']}", style="italic"))
         out.print(Text(figures["outcome"], style="bold"), soft_wrap=True)
-        out.print(_table_of_models(figures))
+        _print_models(out, figures)
         out.print(
             "NLL in nats per token; forgotten and kept: the model's own samples that were and were not unlearned."
         )
@@ -49,6 +50,21 @@ def print_reports(out: Console, study: Study, home: Home, wanted: list[Cell]) ->
     board = home.store.current("leaderboard", Partition())
     if board is not None and len(wanted) > 1:
         out.print(Text(f"leaderboard of {study.name}: {board.path / LEADERBOARD_PAGE}"), soft_wrap=True)
+
+
+def _print_models(out: Console, figures: dict[str, Any]) -> None:
+    """A row a model; on a narrow terminal, which would cut names and figures off, a line a figure."""
+    table = _table_of_models(figures)
+    if Measurement.get(out, out.options.update(max_width=10_000), table).maximum <= out.width:
+        out.print(table)
+        return
+    titles = [str(column.header) for column in table.columns]
+    for row in zip(*(list(column.cells) for column in table.columns), strict=True):
+        out.print(Text("\n").append(str(row[0]), style="bold"))
+        for title, cell in zip(titles[1:], row[1:], strict=True):
+            if str(cell):
+                out.print(Text(f"  {title + ':':<25}{cell}"), soft_wrap=True)
+    out.print()
 
 
 def _table_of_models(figures: dict[str, Any]) -> Table:

@@ -8,12 +8,12 @@ import typer
 
 from dagster_project.cli.arguments import StudyOption, err
 from dagster_project.tracking.address import PORT
-from lwf_assets.store.home import DEFAULT_STUDY, Home
+from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 
 
 def ui(
-    study: StudyOption = DEFAULT_STUDY,
+    study: StudyOption,
     dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = PORT,
     host: Annotated[str, typer.Option(help="Address to listen on. Neither UI has a login.")] = "127.0.0.1",

@@ -9,20 +9,22 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dagster_project.cli.arguments import JsonOption, StudyOption, out
-from lwf_assets.store.home import DEFAULT_STUDY, Home
+from dagster_project.cli.arguments import JsonOption, StudyOption, err, out
+from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 
 
 def sql(
     query: Annotated[str, typer.Argument(help='For example "SELECT * FROM scored_forget_set WHERE selected LIMIT 5".')],
-    study: StudyOption = DEFAULT_STUDY,
+    study: StudyOption,
     as_json: JsonOption = False,
 ) -> None:
     """Query the current artifacts with DuckDB: one view per table of each asset."""
     from dagster_project.cli.views import query_store
 
-    names, rows = query_store(load_study(study), Home.from_environment().store, query)
+    settings, home = load_study(study), Home.from_environment()
+    err.print(Text(f"{settings.name}: {study}, built in {home.root}"), style="dim", soft_wrap=True)
+    names, rows = query_store(settings, home.store, query)
     if as_json:
         print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2, default=str))
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lwf_assets.errors import LwfError
+from lwf_assets.shipped import shipped
 from lwf_assets.store.home import HOME_VARIABLE, STUDY_VARIABLE, Home
 
 LOOPBACK = "127.0.0.1"
@@ -50,12 +50,12 @@ def serve(
         "DO_NOT_TRACK": "1",
     }
     commands = {
-        "dagster": [_program("dagster"), "dev", "-w", str(workspace_file()), "-h", host, "-p", str(dagster_port)],
+        "dagster": [*_program("dagster"), "dev", "-w", str(workspace_file()), "-h", host, "-p", str(dagster_port)],
     }
     if own_mlflow:
         artifacts = (home.root / "mlflow-artifacts").as_uri()
         commands["mlflow"] = [
-            *(_program("mlflow"), "server", "--host", host, "--port", str(mlflow_port), "--workers", "1"),
+            *(*_program("mlflow"), "server", "--host", host, "--port", str(mlflow_port), "--workers", "1"),
             *("--backend-store-uri", backend, "--default-artifact-root", artifacts),
         ]
     servers: dict[str, subprocess.Popen[bytes]] = {}
@@ -80,9 +80,9 @@ def serve(
         _stop(servers)
 
 
-def _program(name: str) -> str:
-    """The program that is installed next to this Python."""
-    return shutil.which(name, path=str(Path(sys.executable).parent)) or name
+def _program(module: str) -> tuple[str, ...]:
+    """The program of a package, run by this Python, wherever the package's own scripts may lie."""
+    return (sys.executable, "-m", module)
 
 
 def _wait_until_up(servers: dict[str, subprocess.Popen[bytes]], home: Home, host: str, ports: dict[str, int]) -> None:
@@ -122,4 +122,4 @@ def _answers(host: str, port: int) -> bool:
 
 def workspace_file() -> Path:
     """The workspace that Dagster's web server and daemon load."""
-    return Path(__file__).resolve().parents[2] / "workspace.yaml"
+    return shipped("workspace.yaml")

@@ -11,9 +11,10 @@ from lwf_assets.study.sections import DirectoryModel, HubModel, PackagedGgufMode
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from lwf_assets.graph.work import Work
+    from lwf_assets.study.study import Study
 
 
 def materialize(work: Work) -> dict[str, Any]:
@@ -24,22 +25,21 @@ def materialize(work: Work) -> dict[str, Any]:
 def import_model(work: Work, prior: str | None) -> dict[str, Any]:
     """Write the study's model, in the study's type, into `work.out`, after teaching it `prior` if there is one."""
     import torch
+    from transformers import AutoModelForCausalLM
 
     from lwf_assets.engine.checkpoint import save_model
     from lwf_assets.engine.precision import best_device
     from lwf_assets.fine_tuning.prior_knowledge import teach
 
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[work.study.model.dtype]
+    tokenizer = source_tokenizer(work.study)
     match work.study.model.source:
         case HubModel() as source:
-            model, tokenizer = _pretrained(source.id, dtype, revision=source.revision)
+            model = _pretrained(AutoModelForCausalLM, source.id, dtype=dtype, revision=source.revision)
         case DirectoryModel() as source:
-            model_files(source.path)
-            model, tokenizer = _pretrained(str(source.path), dtype, local_files_only=True)
+            model = _pretrained(AutoModelForCausalLM, str(source.path), dtype=dtype, local_files_only=True)
         case PackagedGgufModel() as source:
-            model, tokenizer = _from_gguf(source, dtype)
-    if (template := work.study.model.chat_template) is not None:
-        _set_template(tokenizer, template)
+            model = _from_gguf(source, dtype)
     taught = {} if prior is None else teach(work, model.to(best_device()), tokenizer, work.study.priors[prior])
     save_model(model, tokenizer, work.out)
     return {
@@ -50,6 +50,49 @@ def import_model(work: Work, prior: str | None) -> dict[str, Any]:
         "vocabulary": model.config.get_text_config().vocab_size,
         "dtype": work.study.model.dtype,
     }
+
+
+def source_tokenizer(study: Study) -> PreTrainedTokenizerBase:
+    """The tokenizer of the study's model with the study's chat template, without the model.
+
+    Raises:
+        LwfError: it cannot be loaded, or the template is none.
+    """
+    from transformers import AutoTokenizer
+
+    match study.model.source:
+        case HubModel() as source:
+            tokenizer = _pretrained(AutoTokenizer, source.id, revision=source.revision)
+        case DirectoryModel() as source:
+            model_files(source.path)
+            tokenizer = _pretrained(AutoTokenizer, str(source.path), local_files_only=True)
+        case PackagedGgufModel() as source:
+            path = packaged_gguf(source)
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    if study.model.chat_template is not None:
+        _set_template(tokenizer, study.model.chat_template)
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def source_config(study: Study) -> PretrainedConfig:
+    """The configuration of the study's model, without the model.
+
+    Raises:
+        LwfError: it cannot be loaded.
+    """
+    from transformers import AutoConfig
+
+    match study.model.source:
+        case HubModel() as source:
+            config = _pretrained(AutoConfig, source.id, revision=source.revision)
+        case DirectoryModel() as source:
+            config = _pretrained(AutoConfig, str(source.path), local_files_only=True)
+        case PackagedGgufModel() as source:
+            path = packaged_gguf(source)
+            config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    loaded: PretrainedConfig = config
+    return loaded
 
 
 def _set_template(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
@@ -64,26 +107,21 @@ def _set_template(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
         ) from error
 
 
-def _pretrained(name: str, dtype: Any, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+def _pretrained(kind: Any, name: str, **options: Any) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **options)
+        return kind.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise LwfError(f"model.source: {name} cannot be loaded as a causal language model: {error}") from error
-    return model, tokenizer
 
 
-def _from_gguf(source: PackagedGgufModel, dtype: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _from_gguf(source: PackagedGgufModel, dtype: Any) -> PreTrainedModel:
     """Dequantize a GGUF file. transformers marks what it loads from one as quantized, which it no longer is: without
     the mark it is saved as the ordinary model that it has become, and the rest of the pipeline never needs to know."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     path = packaged_gguf(source)
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
     model.hf_quantizer = None
     model.is_quantized = False
     del model.config.quantization_config
-    return model, tokenizer
+    return model

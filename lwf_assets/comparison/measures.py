@@ -24,6 +24,11 @@ MEASURES = {
         "Exact match (strict)", "share of right answers in the form that was asked for", True
     ),
     "exact_match_flexible": Measure("Exact match (flexible)", "share of right answers in whatever form", True),
+    "exact_match": Measure("Exact match", "share of test items answered in the words of the answer", True),
+    "bleu": Measure("BLEU, by sentence", "mean over the test items, on a scale of 1 (sacrebleu)", True),
+    "chrf": Measure("chrF2, by sentence", "mean over the test items, on a scale of 1 (sacrebleu)", True),
+    "corpus_bleu": Measure("BLEU", "of the whole test set, on a scale of 1 (sacrebleu)", True),
+    "corpus_chrf": Measure("chrF2", "of the whole test set, on a scale of 1 (sacrebleu)", True),
     "partial_credit": Measure("Partial credit", "the generator's own score, with part of a point for a part", True),
     "invalid": Measure("Invalid answers", "share of responses without an answer that can be read", False),
     "target_nll": Measure("NLL of the targets", "test set, nats per token", False),

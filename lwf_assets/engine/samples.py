@@ -14,7 +14,7 @@ from lwf_assets.engine.chat import Prompt, shared_length, write_answer, write_pr
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 IGNORED = -100
 """Label of a position without loss, as transformers has it."""
@@ -107,7 +107,12 @@ class Context:
         Raises:
             LwfError: the study asks for more than the model has.
         """
-        own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        return cls.of_config(model.config, max_length=max_length, truncate_prompts=truncate_prompts)
+
+    @classmethod
+    def of_config(cls, config: PretrainedConfig, *, max_length: int | None, truncate_prompts: bool) -> Context:
+        """As `of_model`, by the model's configuration alone."""
+        own = getattr(config.get_text_config(), "max_position_embeddings", None)
         if max_length is not None and own is not None and max_length > own:
             raise LwfError(f"model.max_length: {max_length} is more than the model's context of {own} tokens")
         return cls(max_length or own or 2**31, truncate_prompts)

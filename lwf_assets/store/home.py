@@ -10,14 +10,22 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from lwf_assets.shipped import shipped
 from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.store import Store
 
 HOME_VARIABLE = "LWF_HOME"
 STUDY_VARIABLE = "LWF_STUDY"
 
-DEFAULT_STUDY = Path(__file__).resolve().parents[2] / "studies" / "quickstart.yaml"
-"""The embedded default: what is built where no study is named."""
+DEFAULT_STUDY = shipped("studies/quickstart.yaml")
+"""The embedded study."""
+
+
+def default_study() -> Path:
+    """What is built where no study is named: `study.yaml` of the working directory, which `lwf init` writes, or else
+    the embedded study."""
+    here = Path("study.yaml")
+    return here if here.is_file() else DEFAULT_STUDY
 
 
 @dataclass(frozen=True)

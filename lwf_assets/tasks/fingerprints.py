@@ -71,6 +71,9 @@ def _source(source: HubSource | FileSource, splits: list[Split], hash_file: Hash
     described: dict[str, Any] = {"kind": source.kind}
     if isinstance(source, HubSource):
         described |= {"config": source.config, "where": source.where}
+        # Only what is given: a study without these keys keeps the fingerprint that it had.
+        chosen = {"data_dir": source.data_dir, "data_files": source.data_files, "streaming": source.streaming or None}
+        described |= {key: value for key, value in chosen.items() if value is not None}
         if not source.is_local:
             described |= {"id": source.id, "revision": source.revision}
     for split in splits:

@@ -1,16 +1,21 @@
-"""Rows of data sets on the Hugging Face hub, or of a local directory laid out like one."""
+"""Rows of data sets on the Hugging Face hub, or of a local directory laid out like one.
+
+A private data set is read with the token of the environment ($HF_TOKEN), which is neither in a study nor in a manifest.
+"""
 
 from __future__ import annotations
 
+import random
+import re
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
 from lwf_assets.tasks.rows import SourceRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from datasets import Dataset
 
@@ -22,6 +27,9 @@ def read_hub(source: HubSource, split: str) -> Iterator[SourceRow]:
 
     Raises LwfError when the data set, the configuration or the split cannot be had, or when no row is left.
     """
+    if source.streaming:
+        yield from _stream(source, split)
+        return
     for config in source.configs:
         place = _place(source, config, split)
         dataset = _load(source, config, split)
@@ -31,6 +39,40 @@ def read_hub(source: HubSource, split: str) -> Iterator[SourceRow]:
             yield SourceRow(place=f"{place}, row {index + 1}", id=f"{prefix}-{index}", columns=dict(dataset[index]))
 
 
+_BUFFER = 10_000
+"""Rows of a stream that are shuffled at once."""
+
+
+def _stream(source: HubSource, split: str) -> Iterator[SourceRow]:
+    """The rows out of a shuffled buffer, one configuration after the other; no more are read than are asked for."""
+    for config in source.configs:
+        place = _place(source, config, split)
+        prefix = f"{config}-{split}" if len(source.configs) > 1 else split
+        with _explained(source, place):
+            dataset = _load(source, config, split, streaming=True)
+            for index, columns in _shuffled(enumerate(dataset), source.seed):
+                if unknown := [column for column in source.where if column not in columns]:
+                    raise LwfError(
+                        f"{place}: source.where: unknown column {unknown[0]!r}; the columns are: {', '.join(columns)}"
+                    )
+                if all(str(columns[column]) == wanted for column, wanted in source.where.items()):
+                    yield SourceRow(place=f"{place}, row {index + 1}", id=f"{prefix}-{index}", columns=columns)
+
+
+def _shuffled(rows: Iterable[tuple[int, Any]], seed: int) -> Iterator[tuple[int, Any]]:
+    """As `datasets` does it, but after counting: its own shuffle also mixes files, so that a row has no number."""
+    draw, buffer = random.Random(seed), list[tuple[int, Any]]()
+    for row in rows:
+        if len(buffer) < _BUFFER:
+            buffer.append(row)
+            continue
+        place = draw.randrange(_BUFFER)
+        yield buffer[place]
+        buffer[place] = row
+    draw.shuffle(buffer)
+    yield from buffer
+
+
 def hub_files(source: HubSource, split: str) -> list[Path]:
     """The files that one split of a local directory is read from, configuration by configuration."""
     from datasets import load_dataset_builder
@@ -38,18 +80,30 @@ def hub_files(source: HubSource, split: str) -> list[Path]:
     files: list[Path] = []
     for config in source.configs:
         with _explained(source, _place(source, config, split)):
-            found = load_dataset_builder(_location(source), name=config).config.data_files or {}
-            if split not in found:
-                raise ValueError(f"unknown split {split!r}; the splits are: {', '.join(map(str, found))}")
-            files += [Path(str(file)) for file in found[split]]
+            builder = load_dataset_builder(_location(source), name=config, **_selection(source))
+            found = builder.config.data_files or {}
+            for name in _SPLIT_NAME.findall(split):
+                if name not in found:
+                    raise ValueError(f"unknown split {name!r}; the splits are: {', '.join(map(str, found))}")
+                files += [Path(str(file)) for file in found[name]]
     return files
 
 
-def _load(source: HubSource, config: str | None, split: str) -> Dataset:
+_SPLIT_NAME = re.compile(r"(?:^|\+)\s*([\w.-]+)")
+"""The names in "train", "train[:1000]" and "train[:10%]+validation"."""
+
+
+def _load(source: HubSource, config: str | None, split: str, *, streaming: bool = False) -> Any:
     from datasets import load_dataset
 
+    options = {**_selection(source), "revision": source.revision}
     with _explained(source, _place(source, config, split)):
-        return load_dataset(_location(source), name=config, split=split, revision=source.revision)
+        return load_dataset(_location(source), name=config, split=split, streaming=streaming, **options)
+
+
+def _selection(source: HubSource) -> dict[str, Any]:
+    given = {"data_dir": source.data_dir, "data_files": source.data_files}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _location(source: HubSource) -> str:

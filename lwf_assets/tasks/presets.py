@@ -1,4 +1,4 @@
-"""Tasks by name: the five of the LWF paper, and generated ones that need no network.
+"""Tasks by name: those of the LWF paper and of the kinds it looks at, and generated ones that need no network.
 
 A preset is only a set of defaults; any key that the study file gives wins. The hub revisions are commits that public
 code pins for the same data sets. "dental" and "psychol" are our reading of the paper's task names.
@@ -70,6 +70,34 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "form": "mmlu",
         "max_new_tokens": 4,
+    },
+    # The kinds of task that the paper looks at further on: translation, and questions in many languages.
+    "opus100_de_en": {
+        "source": {
+            "kind": "hub",
+            "id": "Helsinki-NLP/opus-100",
+            "config": "de-en",
+            "revision": "805090dc28bf78897da9641cdf08b61287580df9",
+        },
+        "prompt": "German: {translation.de}\nEnglish:",
+        "target": "{translation.en}",
+        "scorer": "bleu",
+        "stop": ["\n"],
+        "max_new_tokens": 128,
+    },
+    "tydiqa": {
+        "source": {
+            "kind": "hub",
+            "id": "google-research-datasets/tydiqa",
+            "config": "secondary_task",  # with the passage that holds the answer; nine languages
+            "revision": "da78f23f9119363459acbaf46bf89426ff26c259",
+            "splits": {"train": "train", "validation": None, "test": "validation"},
+        },
+        "prompt": "{context}\nQuestion: {question}\nAnswer:",
+        "target": "{answers.text[0]}",
+        "scorer": "token_f1",
+        "stop": ["\n"],
+        "max_new_tokens": 64,
     },
     # Generated tasks, all within reach of a model of 135 million parameters.
     "chain_sum": {

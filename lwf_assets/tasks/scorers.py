@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
 from lwf_assets.extensions import extensions
+from lwf_assets.tasks.json_answers import same_json
+from lwf_assets.tasks.text_scorers import corpus_scores, rouge_l, sentence_bleu, sentence_chrf, token_f1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +63,8 @@ def aggregate(scores: Sequence[ItemScore], rows: Sequence[TestRow]) -> dict[str,
     """Means over a test set; `scores[i]` judges the response to `rows[i]`.
 
     Returns `accuracy`, `invalid_share`, the mean of every measure and, where all rows have the same choices,
-    `macro_f1`: the unweighted mean of the F1 of each choice that is some row's answer or was taken for one.
+    `macro_f1`: the unweighted mean of the F1 of each choice that is some row's answer or was taken for one. Where the
+    scorer is one of translations, also `corpus_bleu` and `corpus_chrf`.
     """
     if not rows or len(scores) != len(rows):
         raise ValueError(f"one score per row is needed, and at least one row; got {len(scores)} and {len(rows)}")
@@ -79,6 +82,8 @@ def aggregate(scores: Sequence[ItemScore], rows: Sequence[TestRow]) -> dict[str,
         taken = [item.extracted or "" for item in scores]
         labels = sorted({*answers, *taken} - {""})
         summary["macro_f1"] = float(f1_score(answers, taken, labels=labels, average="macro", zero_division=0.0))
+    if "bleu" in scores[0].measures:
+        summary |= corpus_scores([item.extracted or "" for item in scores], [row.answer for row in rows])
     return summary
 
 
@@ -96,9 +101,21 @@ def scorer_data(scorer: str, stop: Sequence[str], generated: Mapping[str, Any] |
 
 def check_answer(scorer: str, row: TestRow, *, place: str) -> None:
     """Raise LwfError unless `scorer` takes the row's own answer for right, as no response could be otherwise."""
+    if scorer == "regex":
+        try:
+            re.compile(row.answer)
+        except re.error as error:
+            raise LwfError(f"{place}: the answer {row.answer!r} is not a regular expression: {error}") from None
+        return
     text = f"#### {row.answer}" if scorer == "gsm8k" else row.answer
     if score(scorer, text, row).correct != 1.0:
-        wanted = {"choice": f"be one of {', '.join(row.choices)}", "numeric": "hold a number", "gsm8k": "be a number"}
+        wanted = {
+            "choice": f"be one of {', '.join(row.choices)}",
+            "label": f"be one of {', '.join(row.choices)}",
+            "numeric": "hold a number",
+            "gsm8k": "be a number",
+            "json": "be JSON",
+        }
         raise LwfError(
             f"{place}: the scorer {scorer!r} does not accept the row's own answer {row.answer!r}; it must "
             f"{wanted.get(scorer, 'be a text without stop texts, or be scored by another scorer')}"
@@ -112,6 +129,46 @@ def _exact(response: str, row: TestRow) -> ItemScore:
 
 def _normal(text: str) -> str:
     return " ".join(text.split()).casefold().removesuffix(".").rstrip()
+
+
+def _label(response: str, row: TestRow) -> ItemScore:
+    """One of a closed set of answers, or else invalid."""
+    said = _normal(response)
+    taken = next((label for label in row.choices if _normal(label) == said), None)
+    return ItemScore(float(taken == row.answer), taken)
+
+
+def _token_f1(response: str, row: TestRow) -> ItemScore:
+    f1, exact = token_f1(response, row.answer)
+    return ItemScore(f1, response.strip() or None, {"exact_match": exact})
+
+
+def _rouge_l(response: str, row: TestRow) -> ItemScore:
+    return ItemScore(rouge_l(response, row.answer), response.strip() or None)
+
+
+def _bleu(response: str, row: TestRow) -> ItemScore:
+    text = response.strip()
+    bleu, chrf = sentence_bleu(text, row.answer), sentence_chrf(text, row.answer)
+    return ItemScore(bleu, text or None, {"bleu": bleu, "chrf": chrf})
+
+
+def _chrf(response: str, row: TestRow) -> ItemScore:
+    found = _bleu(response, row)
+    return ItemScore(found.measures["chrf"], found.extracted, found.measures)
+
+
+def _regex(response: str, row: TestRow) -> ItemScore:
+    """Right if the answer, a regular expression, matches somewhere in the response."""
+    return ItemScore(float(re.search(row.answer, response) is not None), response.strip() or None)
+
+
+def _json(response: str, row: TestRow) -> ItemScore:
+    try:
+        same, found = same_json(response, row.answer)
+    except ValueError:  # the answer is none; `check_answer` says so
+        return ItemScore(0.0, None)
+    return ItemScore(float(same), found)
 
 
 def _numeric(response: str, row: TestRow) -> ItemScore:
@@ -173,6 +230,13 @@ def _extension(scorer: str, response: str, row: TestRow) -> ItemScore:
 
 _SCORERS: dict[str, Callable[[str, TestRow], ItemScore]] = {
     "exact": _exact,
+    "label": _label,
+    "token_f1": _token_f1,
+    "rouge_l": _rouge_l,
+    "bleu": _bleu,
+    "chrf": _chrf,
+    "regex": _regex,
+    "json": _json,
     "numeric": _numeric,
     "gsm8k": _gsm8k,
     "choice": _choice,

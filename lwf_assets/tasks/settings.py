@@ -25,7 +25,10 @@ __all__ = [
     "TaskSettings",
 ]
 
-SCORERS = ("exact", "numeric", "gsm8k", "choice", "reasoning_gym")
+SCORERS = (
+    *("exact", "label", "numeric", "gsm8k", "choice", "reasoning_gym"),
+    *("token_f1", "rouge_l", "bleu", "chrf", "regex", "json"),
+)
 """The scorers that are built in."""
 _PROMPT, _FILE_PROMPT, _TARGET = "Question: {question}\nAnswer:", "{prompt}", "{answer}"
 _PROMPTS = (_PROMPT, _FILE_PROMPT)
@@ -94,8 +97,8 @@ class TaskSettings(BaseModel):
     )
     scorer: str = Field(
         default="exact",
-        description="How a response is judged: `exact`, `numeric`, `gsm8k`, `choice`, `reasoning_gym`, or a scorer of "
-        "an installed package.",
+        description="How a response is judged: `exact`, `label`, `numeric`, `gsm8k`, `choice`, `reasoning_gym`, "
+        "`token_f1`, `rouge_l`, `bleu`, `chrf`, `regex`, `json`, or a scorer of an installed package; see tasks.md.",
     )
     stop: list[str] = Field(
         default_factory=lambda: ["\nQuestion:"], description="A response ends before the first of these texts."
@@ -179,16 +182,19 @@ class TaskSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TaskSettings:
-        if (self.scorer == "choice") != bool(self.choices):
+        if (self.scorer == "choice") != bool(self.choices) and self.scorer != "label":
             raise ValueError(
-                "choices: the scorer 'choice' needs the texts to choose between, and no other scorer accepts any; "
+                "choices: the scorer 'choice' needs the texts to choose between, 'label' may have them, and no other "
+                "scorer accepts any; "
                 f"the scorer is {self.scorer!r} and choices is {self.choices}"
             )
         if isinstance(self.source, GeneratorSource):
             for split in ("train", "validation", "test"):
                 if getattr(self.rows, split) is None:
                     raise ValueError(f"rows.{split}: a generator has no end, so give the number of rows to generate")
-        elif self.scorer == "reasoning_gym":
+        if isinstance(self.source, HubSource) and self.source.streaming and self.rows.train is None:
+            raise ValueError("rows.train: a stream is read until it is full, so give the number of rows to read")
+        if self.scorer == "reasoning_gym" and not isinstance(self.source, GeneratorSource):
             raise ValueError("scorer: 'reasoning_gym' scores only rows of a reasoning_gym source")
         return self
 

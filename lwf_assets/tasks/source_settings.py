@@ -50,11 +50,40 @@ class HubSource(_Frozen):
         description="Commit of the data set, so that a rerun reads the same rows. Required for a hub id; "
         "unused for a local directory, whose content is hashed instead.",
     )
-    splits: HubSplits = Field(default_factory=lambda: HubSplits(), description="Which split plays which role.")
+    data_dir: str | None = Field(
+        default=None, min_length=1, description="Folder of the data set to read, for one without configurations."
+    )
+    data_files: str | list[str] | dict[str, str | list[str]] | None = Field(
+        default=None,
+        description="Files of the data set to read, or patterns; by split, or else all of them as the split `train`.",
+    )
+    splits: HubSplits = Field(
+        default_factory=lambda: HubSplits(),
+        description="Which split, or part of one such as `train[:1000]`, plays which role. `split: ...` beside `id` "
+        "gives one split for all roles.",
+    )
+    streaming: bool = Field(
+        default=False,
+        description="Read no more of the data set than `rows` asks for, out of a buffer that is shuffled by `seed`.",
+    )
     where: dict[str, str] = Field(
         default_factory=dict, description="Keeps the rows whose column equals the text, for every column named."
     )
     seed: int = Field(default=0, ge=0, description="Seed of the shuffle before `rows` keeps the first n.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_split_for_all(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        if "token" in data:
+            raise ValueError("token: a secret has no place in a study; set the environment variable HF_TOKEN")
+        if "split" not in data:
+            return data
+        if "splits" in data:
+            raise ValueError("split: give either `split`, one for all roles, or `splits`")
+        others = {key: value for key, value in data.items() if key != "split"}
+        return {**others, "splits": {"train": data["split"], "validation": None, "test": None}}
 
     @property
     def is_local(self) -> bool:

@@ -37,6 +37,8 @@ def split_rows(source: Source, split: Split, rows: Rows, prompt_of: Callable[[So
     if isinstance(source, PackagedSource):
         return _packaged(source, split, limit)
     carved = carved_splits(source)
+    if isinstance(source, HubSource) and source.streaming:
+        return _streamed(source, split, limit, carved, prompt_of)
     found = _read(source, "train" if split in carved else split)
     count = len(found)
     if split in carved:
@@ -51,6 +53,28 @@ def split_rows(source: Source, split: Split, rows: Rows, prompt_of: Callable[[So
             f"{missing}"
         )
     return keep_first(found, limit, seed=source.seed)
+
+
+def _streamed(
+    source: HubSource,
+    split: Split,
+    limit: int | None,
+    carved: Sequence[Split],
+    prompt_of: Callable[[SourceRow], str],
+) -> list[SourceRow]:
+    """As many rows of a stream as are asked for; the splits are the same parts of it as without streaming."""
+    named = own_rows(source, "train" if split in carved else split)
+    if limit is None or named is None:
+        raise LwfError(f"rows.{split}: a stream is read until it is full, so give the number of rows to read")
+    rows = read_hub(source, str(named))
+    if split in carved:
+        rows = (row for row in rows if split_of(prompt_of(row)) == split)
+    elif split == "train" and carved:
+        rows = (row for row in rows if split_of(prompt_of(row)) not in carved)
+    found = _finished(islice(rows, limit))
+    if not found:
+        raise LwfError(f"{split}: the stream has no row for it")
+    return found
 
 
 def file_rows(named: Sequence[Path], *, origin: str) -> list[SourceRow]:

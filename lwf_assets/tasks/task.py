@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,11 @@ class Task:
     def test_rows(self) -> list[TestRow]:
         """Rows to score on. Raises LwfError as `learning_rows` does, and for an answer its scorer cannot recognise."""
         with self._named():
-            return [self._test_row(row) for row in self._split("test")]
+            rows = self._split("test")
+            labels: tuple[str, ...] = ()
+            if self.settings.scorer == "label" and not self.settings.choices:
+                labels = tuple(sorted({self._text(self.settings.answer, row, "answer") for row in rows}))
+            return [self._test_row(row, labels) for row in rows]
 
     def prompt_rows(self) -> list[PromptRow]:
         """Forgetting prompts: those of the source's prompt file if it has one, else of its train rows."""
@@ -95,7 +100,7 @@ class Task:
             messages=self._messages(row),
         )
 
-    def _test_row(self, row: SourceRow) -> TestRow:
+    def _test_row(self, row: SourceRow, labels: tuple[str, ...]) -> TestRow:
         settings = self.settings
         generated = None
         if isinstance(settings.source, GeneratorSource):
@@ -112,7 +117,7 @@ class Task:
             prompt=self._prompt(row),
             target=self._text(settings.target, row, "target"),
             answer=self._text(settings.answer, row, "answer"),
-            choices=self._choices(row),
+            choices=labels or self._choices(row),
             scorer_data=scorer_data(settings.scorer, stop, generated),
             messages=messages,
         )
@@ -151,7 +156,8 @@ class Task:
         with _row_shown(row):
             columns = apply_form(self.settings.form, row.columns, place=row.place)
             if own is None or template != self.settings.target:
-                text = render(template, columns, place=row.place, role=role).strip()
+                texts = _as_json(template, columns) if self.settings.scorer == "json" else {}
+                text = render(template, columns, place=row.place, role=role, texts=texts).strip()
                 value = _value(template, columns, text)
             elif own.answer is None:
                 raise LwfError(f"{row.place}: no {role}: the conversation has no turn of the assistant")
@@ -179,6 +185,14 @@ def _own_choices(column: str, columns: Mapping[str, Any], place: str) -> dict[st
         return row_choices(column, lookup(column, columns), place=place)
     except LookupError as error:
         raise LwfError(f"{place}: no choices: {error.args[0]}") from None
+
+
+def _as_json(template: str, columns: Mapping[str, Any]) -> dict[str, str]:
+    """Nested columns of the template as JSON."""
+    nested = {name: lookup(name, columns) for name in template_columns(template) if name.split(".")[0] in columns}
+    return {
+        name: json.dumps(value, ensure_ascii=False) for name, value in nested.items() if isinstance(value, dict | list)
+    }
 
 
 def _value(template: str, columns: Mapping[str, Any], text: str) -> Any:

@@ -1,0 +1,148 @@
+"""The model card: the hub's metadata, and what must be said of a model that has forgotten something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lwf_assets.comparison.measures import measure_of
+from lwf_assets.lineage.audit import Audit
+from lwf_assets.lineage.chain import Link, read_chain
+from lwf_assets.lineage.replay import study_of
+from lwf_assets.store.layout import read_summary
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.store import Store
+from lwf_assets.study.sections import HubModel, PackagedGgufModel
+from lwf_assets.study.study import Study
+from lwf_assets.tasks.settings import HubSource
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+_DATA = ("learning_data", "forgetting_prompts", "self_generated_corpus")
+_MODEL_OF = {"lwf_checkpoint": "lwf", "reference_checkpoint": "reference"}
+_MOST_SAMPLES, _LONGEST = 10, 160
+
+
+def model_card(store: Store, audit: Audit, *, seed: int) -> str:
+    """The card of the checkpoint of `audit`, as Markdown with the hub's metadata in front."""
+    from huggingface_hub import ModelCardData
+
+    end = audit.chain.end
+    study = study_of(store, end)
+    report = _report(store, end.manifest)
+    base, revision = _base(study)
+    name = f"{study.name}-{end.manifest.partition or end.manifest.asset}".replace("|", "-").replace(".", "-")
+    figures = list(_figures(report, end)) if report is not None else []
+    results = [_result(report, figure) for figure in figures] if report is not None else []
+    metadata = ModelCardData(
+        base_model=base if isinstance(study.model.source, HubModel) else None,
+        base_model_relation="finetune" if isinstance(study.model.source, HubModel) else None,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["learning-with-forgetting", "machine-unlearning"],
+        datasets=_hub_data(study, end) or None,
+        model_name=name,
+        eval_results=results or None,
+    )
+    # Not HTML: Markdown.
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
+    environment.filters |= {"cell": _cell, "figure": _figure}
+    return (
+        environment.get_template("model_card.md.j2").render(
+            metadata=metadata.to_yaml(),
+            name=name,
+            study=study,
+            base=base,
+            revision=revision,
+            base_link=audit.chain.of("base_model")[0] if audit.chain.of("base_model") else None,
+            end=end,
+            seed=seed,
+            audit=audit,
+            data=[link for link in audit.chain.links if link.manifest.asset in _DATA],
+            samples=audit.unlearned[:_MOST_SAMPLES],
+            report=report,
+            figures=figures,
+            turns=lambda sample: next((turn for turn in sample.turns if turn.seed == seed), None),
+        )
+        + "\n"
+    )
+
+
+def _report(store: Store, manifest: Manifest) -> dict[str, Any] | None:
+    """The summary of the newest report that measured this very checkpoint; None if nothing did."""
+    for found in store.manifests("eval_report"):
+        links = read_chain(store, found).links
+        if store.is_current(found) and any(_same(link.manifest, manifest) for link in links):
+            return read_summary(store.artifact_folder(found))
+    return None
+
+
+def _same(one: Manifest, other: Manifest) -> bool:
+    return (one.asset, one.partition, one.version) == (other.asset, other.partition, other.version)
+
+
+def _figures(report: dict[str, Any], end: Link) -> Iterator[dict[str, Any]]:
+    """Each measure of the model beside the reference's, with its interval, and the difference with its verdict."""
+    own = _MODEL_OF.get(end.manifest.asset) or str(end.manifest.partition).split("|")[0]
+    by_model = {entry["model"]: entry["measures"] for entry in report["models"]}
+    measures = by_model.get(own) or by_model.get(own.split(".")[0]) or {}
+    effects = {effect["measure"]: effect for effect in report["effects"] if effect["model"] in (own, own.split(".")[0])}
+    for key, values in measures.items():
+        if values["mean"] is not None:
+            measure = measure_of(key)
+            yield {
+                "key": key,
+                "name": measure.name,
+                "hint": measure.hint,
+                "values": values,
+                "reference": by_model.get("reference", {}).get(key),
+                "effect": effects.get(key),
+            }
+
+
+def _result(report: dict[str, Any], figure: dict[str, Any]) -> EvalResult:
+    from huggingface_hub import EvalResult
+
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type=report["learning_task"],
+        dataset_name=report["learning_task"],
+        dataset_split="test",
+        metric_type=figure["key"],
+        metric_name=figure["name"],
+        metric_value=round(figure["values"]["mean"], 6),
+    )
+
+
+def _base(study: Study) -> tuple[str, str | None]:
+    source = study.model.source
+    if isinstance(source, HubModel):
+        return source.id, source.revision
+    if isinstance(source, PackagedGgufModel):
+        return f"{source.file} of the package {source.package}", None
+    return source.path.name, None
+
+
+def _hub_data(study: Study, end: Link) -> list[str]:
+    tasks = [*study.learning_tasks.items(), *study.forgetting_tasks.items()]
+    own = str(end.manifest.partition)
+    sources = [task.source for name, task in tasks if name in own or "mixed" in own]
+    return sorted({source.id for source in sources if isinstance(source, HubSource) and not source.is_local})
+
+
+def _cell(text: str | None) -> str:
+    """As one cell of a table."""
+    flat = " ".join(str(text or "").split()).replace("|", "\\|")
+    return flat if len(flat) <= _LONGEST else f"{flat[:_LONGEST]}..."
+
+
+def _figure(values: dict[str, float | None] | None) -> str:
+    if not values or values.get("mean") is None:
+        return "-"
+    if values.get("low") is None:
+        return f"{values['mean']:.4g}"
+    return f"{values['mean']:.4g} ({values['low']:.4g} to {values['high']:.4g})"
