@@ -22,6 +22,8 @@ Prompt = str | Sequence[Turn]
 _TODAY = datetime(2024, 7, 26)
 """What a template is told when it asks for the date (Llama 3.2's and Granite's do): the day that Llama 3.1's template
 has written into it. With the true date a sample would be another one tomorrow."""
+_SOME_ANSWER = "some-answer-7f3a91"
+"""A text that no conversation and no template has."""
 _ASKS_FOR_TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 
 
@@ -57,15 +59,27 @@ def write_answer(
         LwfError: as `write_prompt`, and for a template that does not show the answer as it is.
     """
     prompt = write_prompt(tokenizer, turns, row_id=row_id)
+    head, ending = _around_an_answer(tokenizer, turns, row_id)
     turn = {"role": "assistant", "content": answer}
     whole = _write(tokenizer, [*turns, turn], row_id=row_id, generation_prompt=False)
-    shown = answer.strip()  # most templates take off the white space around a message
-    start = whole.rfind(shown, shared_length(prompt, whole)) if shown else -1
-    if start < 0:
+    end = len(whole) - len(ending)
+    # Most templates take off the white space around a message.
+    if not (whole.startswith(head) and whole.endswith(ending)) or whole[len(head) : end].strip() != answer.strip():
         raise LwfError(f"row {row_id!r}: the model's chat template does not show the answer {answer[:60]!r} as it is")
-    end = start + len(shown)
-    content = whole[len(prompt) : end] if whole.startswith(prompt) else whole[start:end]
-    return WrittenAnswer(prompt, content, whole[end:])
+    start = len(prompt) if whole.startswith(prompt) and len(prompt) <= end else len(head)
+    return WrittenAnswer(prompt, whole[start:end], ending)
+
+
+def _around_an_answer(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], row_id: str) -> tuple[str, str]:
+    """What stands before and after the last answer, whatever it is. (To look for the answer itself would not do: it may
+    be a word of the template, such as "end".)"""
+    turn = {"role": "assistant", "content": _SOME_ANSWER}
+    before, found, after = _write(tokenizer, [*turns, turn], row_id=row_id, generation_prompt=False).rpartition(
+        _SOME_ANSWER
+    )
+    if not found:
+        raise LwfError(f"row {row_id!r}: the model's chat template does not show what the assistant says")
+    return before, after
 
 
 def turn_end_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -32,7 +32,9 @@ def by_the_template(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, st
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("turns", [ONE, SEVERAL, SYSTEM], ids=["one turn", "several", "system"])
-@pytest.mark.parametrize("answer", ["Three.", "  It is\n\nthree \n", "assistant", "And I?"])
+@pytest.mark.parametrize(
+    "answer", ["Three.", "  It is\n\nthree \n", "assistant", "And I?", "end", "im_end", "turn", "s"]
+)
 def test_a_sample_is_what_the_template_writes(family: str, turns: list[dict[str, str]], answer: str) -> None:
     tokenizer = chat_tokenizer(family)
     if turns is SYSTEM and family in WITHOUT_SYSTEM:

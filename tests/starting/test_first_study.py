@@ -66,7 +66,7 @@ def test_a_model_without_a_chat_template_is_asked_in_plain_text(tmp_path: Path, 
     made = write_first_study(tmp_path / "mine", tickets, model=str(model))
     (task,) = load_study(made.study).learning_tasks.values()
     assert task.chat is None
-    assert "chat:" not in made.study.read_text()
+    assert "\n    chat:" not in made.study.read_text()
 
 
 def test_a_study_of_conversations(tmp_path: Path, chat: Path, model: Path) -> None:
