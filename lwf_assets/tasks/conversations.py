@@ -1,4 +1,4 @@
-"""Rows that are conversations, in the three shapes in which they are published.
+"""Rows that are conversations, in the shapes in which they are published.
 
 `messages` (OpenAI: role, content), `conversations` (ShareGPT: from, value), or `prompt` and `completion` as lists of
 messages (TRL). What comes up to the last turn of the assistant is the prompt; that turn is the target.
@@ -6,8 +6,9 @@ messages (TRL). What comes up to the last turn of the assistant is the prompt; t
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ _ROLES = {
     # ShareGPT's words, and those of older data sets.
     **{"human": "user", "gpt": ASSISTANT, "chatgpt": ASSISTANT, "bot": ASSISTANT, "model": ASSISTANT},
 }
+_NAMES = ("messages", "conversations", "conversation")
 _TOOL_FIELDS = ("tools", "functions", "tool_calls", "function_call")
 
 
@@ -42,20 +44,21 @@ class Conversation:
 
 def holds_turns(columns: Mapping[str, Any]) -> bool:
     """Whether a row is a conversation."""
-    return any(_is_turns(columns.get(name)) for name in ("messages", "conversations", "prompt"))
+    return any(_messages(columns, name) for name in (*_NAMES, "prompt"))
 
 
 def read_conversation(columns: Mapping[str, Any], *, place: str, system: str | None = None) -> Conversation:
-    """The conversation of a row that `holds_turns`; `system` is put in front of one that has no system turn.
+    """The conversation of a row that `holds_turns`. One without a system turn gets the row's own column `system`, or
+    else `system`.
 
     Raises LwfError, naming the turn, for a role that is not known, for content that is no text, and for a conversation
     in which nobody asks.
     """
-    name = next(name for name in ("messages", "conversations", "prompt") if _is_turns(columns.get(name)))
-    turns = _turns(name, columns[name], place)
-    completion = columns.get("completion")
-    if name == "prompt" and completion is not None:
-        if not _is_turns(completion):
+    name = next(name for name in (*_NAMES, "prompt") if _messages(columns, name))
+    turns = _turns(name, _messages(columns, name), place)
+    if name == "prompt" and columns.get("completion") is not None:
+        completion = _messages(columns, "completion")
+        if not completion:
             raise LwfError(f"{place}: column 'prompt' holds messages, so 'completion' must be a list of messages too")
         turns += _turns("completion", completion, place)
     last = max((index for index, turn in enumerate(turns) if turn["role"] == ASSISTANT), default=None)
@@ -66,7 +69,18 @@ def read_conversation(columns: Mapping[str, Any], *, place: str, system: str | N
         raise LwfError(f"{place}: column {name!r}: the turn before the answer is empty")
     if answer is not None and not answer.strip():
         raise LwfError(f"{place}: column {name!r}: the assistant's last turn is empty; it is what should be learned")
-    return with_system(Conversation(tuple(shown), answer), system)
+    own = columns.get("system")
+    return with_system(Conversation(tuple(shown), answer), own if isinstance(own, str) and own.strip() else system)
+
+
+def check_messages(columns: Mapping[str, Any], *, place: str) -> None:
+    """Raise LwfError for a row that should be a conversation, by the name of a column, and is none."""
+    for name in _NAMES:
+        if name in columns and not _messages(columns, name):
+            kind = "nothing" if columns[name] in (None, "", []) else f"a {type(columns[name]).__name__}"
+            raise LwfError(
+                f"{place}: column {name!r} holds {kind}; a conversation is a list of messages with `role` and `content`"
+            )
 
 
 def with_system(conversation: Conversation, system: str | None) -> Conversation:
@@ -89,18 +103,22 @@ def warn_of_tools(rows: Sequence[SourceRow]) -> None:
         )
 
 
-def _tool_fields(columns: Mapping[str, Any]) -> Any:
-    turns = [
-        turn
-        for name in ("messages", "conversations", "prompt", "completion")
-        if _is_turns(columns.get(name))
-        for turn in columns[name]
-    ]
+def _tool_fields(columns: Mapping[str, Any]) -> Iterator[str]:
+    turns = [turn for name in (*_NAMES, "prompt", "completion") for turn in _messages(columns, name)]
     return (field for holder in (columns, *turns) for field in _TOOL_FIELDS if holder.get(field))
 
 
-def _is_turns(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(turn, Mapping) for turn in value)
+def _messages(columns: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The messages in a column, also where a table has them as JSON; none where it holds something else. A prompt that
+    is JSON is a text like others."""
+    value = columns.get(name)
+    if name in _NAMES and isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return []
+    is_list = isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value)
+    return list(value) if is_list else []
 
 
 def _turns(name: str, messages: Sequence[Mapping[str, Any]], place: str) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from lwf_assets.store.hashes import hash_file
 from lwf_assets.tasks.choices import Choice, chosen, lettered, row_choices
 from lwf_assets.tasks.conversations import (
     Conversation,
+    check_messages,
     holds_turns,
     read_conversation,
     warn_of_tools,
@@ -127,9 +128,13 @@ class Task:
 
     def _conversation(self, row: SourceRow) -> Conversation | None:
         """The conversation that the row itself is, where the task reads such."""
-        if not self.settings.reads_conversations or not holds_turns(row.columns):
+        if not self.settings.reads_conversations:
             return None
         with _row_shown(row):
+            if not holds_turns(row.columns):
+                if not set(template_columns(self.settings.prompt)) & set(row.columns):
+                    check_messages(row.columns, place=row.place)
+                return None
             return read_conversation(row.columns, place=row.place, system=self.settings.system)
 
     def _messages(self, row: SourceRow) -> Turns | None:

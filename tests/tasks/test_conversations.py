@@ -42,9 +42,22 @@ def task(tmp_path: Path, *rows: dict[str, Any], **settings: Any) -> Task:
         {"conversations": SHAREGPT},
         TRL,
         {"messages": [*MESSAGES, {"role": "user", "content": "Thanks"}]},
+        {"conversation": MESSAGES},
+        {"messages": json.dumps(MESSAGES)},
+        {"system": "Be short.", "conversations": SHAREGPT[1:]},
         {"messages": [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in MESSAGES]},
     ],
-    ids=["messages", "beside a text", "ShareGPT", "prompt and completion", "a turn after the answer", "parts"],
+    ids=[
+        "messages",
+        "beside a text",
+        "ShareGPT",
+        "prompt and completion",
+        "a turn after",
+        "one",
+        "JSON in a table",
+        "own column",
+        "parts",
+    ],
 )
 def test_a_conversation_needs_no_template(tmp_path: Path, row: dict[str, Any]) -> None:
     it = task(tmp_path, row)
@@ -144,6 +157,9 @@ def test_calls_of_tools_are_ignored_with_one_warning(tmp_path: Path, caplog: pyt
         ({"messages": [SYSTEM]}, "no turn of the user"),
         ({"messages": [{"role": "user", "content": " "}, ASSISTANT]}, "the turn before the answer is empty"),
         ({"messages": [USER, {"role": "assistant", "content": " "}]}, "the assistant's last turn is empty"),
+        ({"messages": []}, "column 'messages' holds nothing; a conversation is a list of messages"),
+        ({"messages": "hello"}, "column 'messages' holds a str; a conversation is a list"),
+        ({"conversations": None}, "column 'conversations' holds nothing"),
         ({"prompt": [USER], "completion": "Three."}, "'completion' must be a list of messages too"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "a.png"}]}, ASSISTANT]},
@@ -171,3 +187,8 @@ def test_what_decides_the_rows(tmp_path: Path) -> None:
 def test_the_last_turn_is_asked_in_another_form() -> None:
     assert in_form("How?", "Please. {prompt}") == "Please. How?"
     assert in_form([SYSTEM, AGAIN], "Please. {prompt}") == [SYSTEM, {"role": "user", "content": "Please. And I?"}]
+
+
+def test_a_prompt_that_is_json_is_a_text(tmp_path: Path) -> None:
+    (row,) = task(tmp_path, {"prompt": '[{"price": 5}]', "answer": "5"}).test_rows()
+    assert (row.messages, row.prompt) == (None, '[{"price": 5}]')
