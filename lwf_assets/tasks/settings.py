@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 SCORERS = (
-    *("exact", "label", "numeric", "gsm8k", "choice", "reasoning_gym"),
-    *("token_f1", "rouge_l", "bleu", "chrf", "regex", "json"),
+    *("exact", "numeric", "gsm8k", "choice", "reasoning_gym"),
+    *("label", "token_f1", "rouge_l", "bleu", "chrf", "regex", "json"),
 )
 """The scorers that are built in."""
 _PROMPT, _FILE_PROMPT, _TARGET = "Question: {question}\nAnswer:", "{prompt}", "{answer}"
@@ -97,8 +97,8 @@ class TaskSettings(BaseModel):
     )
     scorer: str = Field(
         default="exact",
-        description="How a response is judged: `exact`, `label`, `numeric`, `gsm8k`, `choice`, `reasoning_gym`, "
-        "`token_f1`, `rouge_l`, `bleu`, `chrf`, `regex`, `json`, or a scorer of an installed package; see tasks.md.",
+        description="How a response is judged: `exact`, `numeric`, `gsm8k`, `choice`, `reasoning_gym`, "
+        "`label`, `token_f1`, `rouge_l`, `bleu`, `chrf`, `regex`, `json`, or a scorer of an installed package.",
     )
     stop: list[str] = Field(
         default_factory=lambda: ["\nQuestion:"], description="A response ends before the first of these texts."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections import Counter
 from functools import lru_cache
@@ -88,6 +89,10 @@ class _Words:
 
 @lru_cache(maxsize=1)
 def _rouge() -> Any:
+    from absl.logging import get_absl_handler
     from rouge_score.rouge_scorer import RougeScorer
 
+    # When logging is configured anew, as MLflow does it, absl closes the stream that was standard error when it was
+    # imported. In a notebook, a service or a test that may be somebody's file.
+    get_absl_handler().python_handler.setStream(sys.__stderr__)
     return RougeScorer(["rougeL"], tokenizer=_Words())

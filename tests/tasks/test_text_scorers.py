@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,21 @@ def test_rouge_l_is_the_longest_common_subsequence() -> None:
     assert correct("rouge_l", "gunman the killed police", "police killed the gunman") == pytest.approx(1 / 4)
     assert correct("rouge_l", "кот и", "кот и пёс") == pytest.approx(4 / 5)
     assert correct("rouge_l", "", "кот") == 0.0
+
+
+def test_no_stream_of_somebody_is_closed_when_logging_is_configured_anew() -> None:
+    """As alembic does it for MLflow's database; what was standard error on import may be a file since."""
+    code = """
+import io, logging.config, sys
+mine = sys.stderr = io.StringIO()
+from lwf_assets.tasks.text_scorers import rouge_l
+assert rouge_l("a b", "a b") == 1.0
+sys.stderr = sys.__stderr__
+logging.config.dictConfig({"version": 1})
+print(mine.closed)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 def test_bleu_and_chrf_are_those_of_sacrebleu() -> None:
