@@ -16,10 +16,22 @@ from pathlib import Path
 
 import pytest
 from chat_templates import CHATML
+from once import made_once
 from places import ROOT
+from terminal import on_a_terminal
 from tiny import save_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+NOISE = ("Writing model shards", "Loading weights", "View run", "View experiment", "Warning", "\N{RUNNER}")
+
+
+def clean_environment() -> dict[str, str]:
+    """Without what the tests set."""
+    ours = ("LWF_", "PYTHON", "DAGSTER_", "HF_", "MLFLOW_", "TQDM_", "TRANSFORMERS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "COLUMNS": "80", "HF_HUB_OFFLINE": "1"}
 
 
 @dataclass
@@ -31,32 +43,37 @@ class Elsewhere:
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of its programs in the folder."""
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("LWF_", "PYTHON", "DAGSTER_"))
-        }
         command = [str(self.programs / words[0]), *words[1:]]
         ran = subprocess.run(
-            command, cwd=self.folder, env={**environment, "COLUMNS": "80"}, capture_output=True, text=True, check=False
+            command, cwd=self.folder, env=clean_environment(), capture_output=True, text=True, check=False
         )
         assert not check or ran.returncode == 0, ran.stdout + ran.stderr
         return ran
 
+    def run_on_a_terminal(self, *words: str) -> str:
+        """The same, and what is seen of it."""
+        command = [str(self.programs / words[0]), *words[1:]]
+        return on_a_terminal(command, clean_environment(), folder=self.folder)
+
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
-    """Its dependencies are those of this environment; the package itself is the wheel's alone."""
-    folder = tmp_path_factory.mktemp("wheel")
+    folder = made_once(tmp_path_factory, "wheel", make)
+    return Elsewhere(folder / "venv" / "bin", folder / "work")
+
+
+def make(folder: Path) -> None:
+    """An environment with the dependencies of this one, in which the package itself is the wheel's alone; and a folder
+    with what a new user has."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)], check=True, cwd=folder
-    )
+    built = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
+    subprocess.run(built, check=True, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=False, symlinks=True)
-    programs = folder / "venv" / "bin"
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
     # A folder that is added by a .pth file is not itself searched for .pth files: the editable install stays out.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    install = ["--python", str(programs / "python"), "install", "--no-deps", "--no-index", str(wheel)]
+    install = ["--python", str(folder / "venv/bin/python"), "install", "--no-deps", "--no-index", str(wheel)]
     subprocess.run([*pip, *install], check=True)
     work = folder / "work"
     work.mkdir()
@@ -65,7 +82,6 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
         [{"role": "user", "content": f"{n} more?"}, {"role": "assistant", "content": f"{n + 1}"}] for n in range(60)
     ]
     (work / "chat.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
-    return Elsewhere(programs, work)
 
 
 def test_the_package_is_the_wheels(elsewhere: Elsewhere) -> None:
@@ -97,8 +113,10 @@ def test_a_first_hour(elsewhere: Elsewhere) -> None:
     study = elsewhere.folder / "study.yaml"
     study.write_text(study.read_text().replace("max_new_tokens: 64", "max_new_tokens: 8"))
     assert "with loss" in elsewhere.run("lwf", "check").stdout
-    built = elsewhere.run("lwf", "build")
-    assert "Built " in built.stderr
+    seen = elsewhere.run_on_a_terminal("lwf", "build")
+    assert "Built " in seen
+    assert "lwf_checkpoint" in seen
+    assert [noise for noise in NOISE if noise in seen] == []  # of the libraries, between the bars
     assert "reference" in elsewhere.run("lwf", "report").stdout
     elsewhere.run("lwf", "export", "own_answers|chat", "delivered")
     there = {path.name for path in (elsewhere.folder / "delivered").iterdir()}
@@ -108,12 +126,16 @@ def test_a_first_hour(elsewhere: Elsewhere) -> None:
     assert manifest["provenance"]["git_commit"] is None
 
 
-def test_both_uis_are_served(elsewhere: Elsewhere) -> None:
+def test_both_uis_are_served(elsewhere: Elsewhere, tmp_path: Path) -> None:
     ports = [free_port(), free_port()]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LWF_", "PYTHON"))}
     command = [str(elsewhere.programs / "lwf"), "ui", "--dagster-port", str(ports[0]), "--mlflow-port", str(ports[1])]
     server = subprocess.Popen(
-        command, cwd=elsewhere.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=elsewhere.folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         deadline = time.monotonic() + 300
