@@ -117,8 +117,9 @@ def _messages(columns: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
             value = json.loads(value)
         except ValueError:
             return []
-    is_list = isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value)
-    return list(value) if is_list else []
+    if not isinstance(value, list) or not all(isinstance(turn, Mapping) for turn in value):
+        return []
+    return value
 
 
 def _turns(name: str, messages: Sequence[Mapping[str, Any]], place: str) -> list[dict[str, str]]:
