@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from lwf_assets.store.layout import read_summary
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Store
 from lwf_assets.study.sections import HubModel, PackagedGgufModel
-from lwf_assets.study.study import Study
+from lwf_assets.study.study import MIXED, Study
 from lwf_assets.tasks.settings import HubSource
 
 if TYPE_CHECKING:
@@ -128,9 +129,10 @@ def _base(study: Study) -> tuple[str, str | None]:
 
 
 def _hub_data(study: Study, end: Link) -> list[str]:
+    """Of the tasks that its partition names, such as `npo.dentistry|chain_sum`."""
     tasks = [*study.learning_tasks.items(), *study.forgetting_tasks.items()]
-    own = str(end.manifest.partition)
-    sources = [task.source for name, task in tasks if name in own or "mixed" in own]
+    own = set(re.split(r"[|.]", str(end.manifest.partition)))
+    sources = [task.source for name, task in tasks if name in own or MIXED in own]
     return sorted({source.id for source in sources if isinstance(source, HubSource) and not source.is_local})
 
 

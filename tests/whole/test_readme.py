@@ -26,8 +26,13 @@ def test_the_study_on_ones_own_data_loads(tmp_path: Path) -> None:
     assert study.seeds == (0, 1, 2)
 
 
+def test_ones_own_data_begins_with_init() -> None:
+    section = README.split("## On your own data\n\n")[1]
+    assert section.startswith("    .venv/bin/lwf init --data ")
+
+
 def test_every_command_exists() -> None:
     named = set(re.findall(r"^    (?:\.venv/bin/)?lwf (\w+)", README, flags=re.MULTILINE))
-    assert named == {"plan", "build", "report", "sql", "audit", "ui"}
+    assert named == {"init", "check", "plan", "build", "report", "export", "sql", "audit", "ui"}
     for command in named:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
