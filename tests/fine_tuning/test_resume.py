@@ -14,7 +14,7 @@ import yaml
 from armed import Armed
 from places import SUPPORT
 from tiny import save_tiny_model, tiny_llama
-from world import World, new_world
+from world import World, copied
 
 pytestmark = pytest.mark.slow
 
@@ -88,8 +88,10 @@ def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
 def test_killed_in_the_middle_of_training(built: World, tmp_path: Path, asset: str) -> None:
     built.values["training"]["checkpoint_every"] = 2  # changes nothing but what a killed run can go on from
     assert built.stale() == set()
-    world = new_world(tmp_path / "killed")
+    world = copied(built, tmp_path / "killed")
     world.values["training"]["checkpoint_every"] = 2
+    for name in (asset, "eval_report", "leaderboard"):
+        shutil.rmtree(world.home.root / "store" / name)
     killed = run(world, "-c", BUILD_AND_DIE, asset, "5")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     checkpoints = sorted(path.name for path in world.home.root.glob(f"store/{asset}/*/scratch/*/*/checkpoint-*"))

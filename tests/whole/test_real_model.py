@@ -31,10 +31,10 @@ SMALLER = {
     "learning_tasks": {"chain_sum": {"rows": {"train": 64, "validation": 8, "test": 8}}},
     "forgetting_tasks": {"dentistry": {"rows": {"train": 8}}, "psychology": {"rows": {"train": 2}}},
     "generation": {"max_new_tokens": 16},
-    "training": {"max_steps": 12},
+    "training": {"max_steps": 8},
     "fisher": {"samples": 4},
-    "unlearning": {"interval": 3, "forgetting_rate": 2.0e-5, "timing": "periodic"},
-    "evaluation": {"response_examples": 2},
+    "unlearning": {"interval": 2, "forgetting_rate": 2.0e-5, "timing": "periodic"},
+    "evaluation": {"response_examples": 1},
 }
 
 
