@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from world import World
+from world import World, copied
 
 from lwf_assets.delivery.export import export
 from lwf_assets.delivery.hub import upload
@@ -27,8 +27,14 @@ CELL = "teeth|sums"
 
 
 @pytest.fixture(scope="module")
-def exported(built_once: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = built_once.home.store
+def world(built_once: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A copy: an export writes into the store for a moment, where it makes again what is cheap."""
+    return copied(built_once, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def exported(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = world.home.store
     return export(store, find_manifest(store, CELL), tmp_path_factory.mktemp("export") / "model").folder
 
 
@@ -37,25 +43,25 @@ def front_matter(folder: Path) -> dict[str, Any]:
     return values
 
 
-def test_it_is_an_ordinary_model_directory(exported: Path, built_once: World) -> None:
-    manifest = find_manifest(built_once.home.store, CELL)
+def test_it_is_an_ordinary_model_directory(exported: Path, world: World) -> None:
+    manifest = find_manifest(world.home.store, CELL)
     model = AutoModelForCausalLM.from_pretrained(exported)
-    own = AutoModelForCausalLM.from_pretrained(built_once.home.store.artifact_folder(manifest) / "seed-0")
+    own = AutoModelForCausalLM.from_pretrained(world.home.store.artifact_folder(manifest) / "seed-0")
     for name, tensor in own.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
     assert AutoTokenizer.from_pretrained(exported)("teeth")["input_ids"]
     assert not (exported / "manifest.json").exists()
 
 
-def test_the_card_says_what_was_made_forgotten_and_measured(exported: Path, built_once: World) -> None:
+def test_the_card_says_what_was_made_forgotten_and_measured(exported: Path, world: World) -> None:
     metadata, text = front_matter(exported), (exported / "README.md").read_text()
     assert metadata["library_name"] == "transformers"
     assert metadata["pipeline_tag"] == "text-generation"
     measured = {metric["type"]: metric["value"] for metric in metadata["model-index"][0]["results"][0]["metrics"]}
-    summary = json.loads((built_once.artifact("eval_report") / "summary.json").read_text())
+    summary = json.loads((world.artifact("eval_report") / "summary.json").read_text())
     (lwf,) = [entry for entry in summary["models"] if entry["model"] == "lwf"]
     assert measured["target_nll"] == pytest.approx(lwf["measures"]["target_nll"]["mean"], abs=1e-5)
-    store = built_once.home.store
+    store = world.home.store
     manifest = find_manifest(store, CELL)
     assert manifest.seal in text
     for cell in ("learning_data[sums]", "forgetting_prompts[teeth]", "base_model"):
@@ -67,7 +73,7 @@ def test_the_card_says_what_was_made_forgotten_and_measured(exported: Path, buil
     assert "## Limits" in text
 
 
-def test_the_statement_names_every_file_by_its_hash(exported: Path, built_once: World) -> None:
+def test_the_statement_names_every_file_by_its_hash(exported: Path, world: World) -> None:
     statement = json.loads((exported / "provenance.intoto.json").read_text())
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
@@ -77,7 +83,7 @@ def test_the_statement_names_every_file_by_its_hash(exported: Path, built_once: 
     definition = statement["predicate"]["buildDefinition"]
     made_from = {entry["name"]: entry["digest"]["sha256"] for entry in definition["resolvedDependencies"]}
     for cell in ("base_model", "learning_data[sums]", "scored_forget_set[teeth|sums]"):
-        assert made_from[cell] == find_manifest(built_once.home.store, cell).seal
+        assert made_from[cell] == find_manifest(world.home.store, cell).seal
     assert definition["externalParameters"]["cell"] == "lwf_checkpoint[teeth|sums]"
 
 
@@ -86,12 +92,12 @@ def test_the_lineage_is_that_of_the_audit(exported: Path) -> None:
     assert [event["job"]["name"] for event in events][-1] == "lwf_checkpoint[teeth|sums]"
 
 
-def test_the_bill_names_models_data_and_libraries(exported: Path, built_once: World) -> None:
+def test_the_bill_names_models_data_and_libraries(exported: Path, world: World) -> None:
     bill = json.loads((exported / "bom.cdx.json").read_text())
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     model = bill["metadata"]["component"]
     assert model["type"] == "machine-learning-model"
-    assert model["hashes"] == [{"alg": "SHA-256", "content": find_manifest(built_once.home.store, CELL).seal}]
+    assert model["hashes"] == [{"alg": "SHA-256", "content": find_manifest(world.home.store, CELL).seal}]
     kinds = {part["name"]: part["type"] for part in bill["components"]}
     assert kinds["base_model"] == "machine-learning-model"
     assert kinds["learning_data[sums]"] == "data"
@@ -100,7 +106,7 @@ def test_the_bill_names_models_data_and_libraries(exported: Path, built_once: Wo
     assert any(ref.startswith("scored_forget_set[teeth|sums]@") for ref in depends[model["bom-ref"]])
 
 
-def test_nothing_is_written_over_and_nothing_half(built_once: World, built: World, tmp_path: Path) -> None:
+def test_nothing_is_written_over_and_nothing_half(built: World, tmp_path: Path) -> None:
     store = built.home.store
     manifest = find_manifest(store, CELL)
     (tmp_path / "used").mkdir()
@@ -119,8 +125,8 @@ def test_nothing_is_written_over_and_nothing_half(built_once: World, built: Worl
     assert sorted(path.name for path in tmp_path.iterdir() if "export" in path.name or path.name == "new") == []
 
 
-def test_a_plain_fine_tune_can_be_exported_too(built_once: World, tmp_path: Path) -> None:
-    store = built_once.home.store
+def test_a_plain_fine_tune_can_be_exported_too(world: World, tmp_path: Path) -> None:
+    store = world.home.store
     made = export(store, find_manifest(store, "reference_checkpoint[sums]"), tmp_path / "plain")
     text = (made.folder / "README.md").read_text()
     assert "Nothing was unlearned for this checkpoint." in text
