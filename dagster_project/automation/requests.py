@@ -15,10 +15,10 @@ from dagster_project.automation.current_plan import plan_or_skip, present_study
 from dagster_project.automation.tags import ASKED_BY_TAG, INTERVAL, REQUEST_JOB, STUDY_TAG
 from dagster_project.resources import LwfHome
 from dagster_project.runs.failures import told_to_dagster
+from lwf_assets.disk.hashes import canonical_hash
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import cells, settings_of
 from lwf_assets.planning.plan import make_plan
-from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.home import Home
 from lwf_assets.study.study import Study
 

@@ -10,9 +10,9 @@ import dagster as dg
 
 from dagster_project.automation.current_plan import plan_or_skip
 from dagster_project.resources import LwfHome
+from lwf_assets.disk.hashes import canonical_hash
 from lwf_assets.graph.cells import specs_of
 from lwf_assets.planning.plan import Action, Plan, Step, make_plan
-from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.study.study import Study
 
 CHECK = "up_to_date"

@@ -1,4 +1,4 @@
-"""The lineage commands: `lwf audit`, `trace`, `diff`, `keep`, `gc`."""
+"""The lineage commands: `lwf audit`, `repair`, `trace`, `diff`, `keep`, `gc`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Artifact = Annotated[str, typer.Argument(metavar="CHECKPOINT", help=ARTIFACT)]
 
 
 def audit(
-    checkpoint: Artifact,
+    checkpoint: Annotated[str | None, typer.Argument(metavar="[CHECKPOINT]", help=ARTIFACT)] = None,
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Hash every file up the chain again, and recompute what takes only seconds."),
@@ -39,7 +39,15 @@ def audit(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a checkpoint was made from, what it forgot, and whether all of it is unchanged. Exit code 1 if not."""
+    """Show what a checkpoint was made from, what it forgot, and whether all of it is unchanged. Exit code 1 if not.
+
+    Without a checkpoint, --verify looks through the whole store.
+    """
+    if checkpoint is None:
+        if not verify:
+            raise typer.BadParameter("give a checkpoint, or --verify to look through the whole store")
+        _audit_store(as_json)
+        return
     from dagster_project.cli.lineage_view import print_audit
     from dagster_project.cli.progress_bars import PhaseBars, phase_bars, quiet_libraries
     from dagster_project.tracking.find_artifact import find_artifact
@@ -74,6 +82,60 @@ def audit(
     else:
         print_audit(out, result)
     if not result.holds:
+        raise typer.Exit(1)
+
+
+def _audit_store(as_json: bool) -> None:
+    from dagster_project.cli.progress_bars import PhaseBars, phase_bars
+    from lwf_assets.lineage.store_faults import files_to_hash, store_faults
+
+    store = Home.from_environment().store
+    with phase_bars(err) as bars:
+        progress = PhaseBars(bars, "The store")
+        progress.begin("Hashing", files_to_hash(store))
+        faults = list(store_faults(store, hashed=lambda path: progress.advance()))
+    if as_json:
+        listed = [{**asdict(fault), "path": str(fault.path)} for fault in faults]
+        print(json.dumps({"holds": not faults, "faults": listed}, indent=2))
+    else:
+        for fault in faults:
+            out.print(Text(str(fault)), soft_wrap=True)
+        said = f"{len(faults)} faults." if faults else "everything is as it was written."
+        err.print(Text(f"{store.root}: {said}"), soft_wrap=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+def repair(
+    yes: Annotated[bool, typer.Option("--yes", help="Repair what is listed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the damaged artifacts. --yes makes them again from their recipes. Exit code 1 if one is left."""
+    from dagster_project.cli.progress_bars import PhaseBars, phase_bars, quiet_libraries
+    from lwf_assets.lineage.repair import Repair, damaged_artifacts
+    from lwf_assets.lineage.repair import repair as make_again
+
+    quiet_libraries()
+    store = Home.from_environment().store
+    with phase_bars(err) as bars:
+        progress = PhaseBars(bars, "The store")
+        if yes:
+            found = list(make_again(store, progress=progress))
+        else:
+            damaged = damaged_artifacts(store, progress=progress)
+            found = [Repair(m.name, m.version, path, what) for m, path, what in damaged]
+    left = [entry for entry in found if not yes or entry.problem is not None]
+    if as_json:
+        listed = [{**asdict(entry), "path": str(entry.path)} for entry in found]
+        print(json.dumps({"damaged": listed, "repaired": len(found) - len(left)}, indent=2))
+    else:
+        for entry in found:
+            outcome = "" if not yes else f". {entry.problem or 'Made again'}"
+            line = f"{entry.artifact} {entry.version}: {entry.path}: {entry.what}{outcome}"
+            out.print(Text(line), soft_wrap=True)
+        said = f"{len(found) - len(left)} repaired, {len(left)} left." if yes else f"{len(found)} damaged."
+        err.print(said + ("" if yes or not found else " --yes makes them again from their recipes."))
+    if left:
         raise typer.Exit(1)
 
 

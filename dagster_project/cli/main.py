@@ -41,6 +41,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     sql,
     ui,
     lineage.audit,
+    lineage.repair,
     lineage.trace,
     lineage.diff,
     lineage.keep,

@@ -45,6 +45,8 @@ def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store)
         tables: dict[str, list[tuple[Path, dict[str, str | int | None]]]] = {}
         for partition in partitions_of(study, spec):
             artifact = store.current(spec.name, partition)
+            if artifact is not None:
+                store.verify(artifact, ending=".parquet")
             for path, seed in _tables(artifact.path) if artifact else ():
                 place = {name: getattr(partition, name) for name in names} | seed
                 # A table's own columns take precedence over those of its partition: a model may be measured by task.

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from lwf_assets.disk.sums import SUMS, is_as_summed, write_sums
 from lwf_assets.engine.mean_gradient import step_along_mean_gradient
 from lwf_assets.errors import LwfError
-from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
+from lwf_assets.fine_tuning.per_seed import Treatment, begin_seed_anew, fine_tune_per_seed
 from lwf_assets.graph.work import encode_rows
 from lwf_assets.store.layout import OPTIMUM, TRAIN_ROWS
 
@@ -37,13 +38,15 @@ def materialize(work: Work) -> dict[str, Any]:
             return Treatment()
         return Treatment((_SaveAt(reference.steps, early),))
 
+    if reference.optimum == "steps" and not is_as_summed(early):
+        begin_seed_anew(work, first)  # a killed run that had passed the step would not come by it again
     summary = fine_tune_per_seed(work, treat, label="Reference fine-tune")
     if reference.optimum == "steps":
-        if not early.is_dir():
+        if not is_as_summed(early):
             raise LwfError(
                 f"reference.steps: {reference.steps} is more than the {summary['steps']} steps of the training"
             )
-        shutil.copytree(early, work.out / OPTIMUM, copy_function=os.link)
+        shutil.copytree(early, work.out / OPTIMUM, copy_function=os.link, ignore=shutil.ignore_patterns(SUMS))
         load_tokenizer(work.input("base_model")).save_pretrained(work.out / OPTIMUM)
     elif reference.optimum == "gradient_step":
         _gradient_step(work)
@@ -61,6 +64,7 @@ class _SaveAt(TrainerCallback):  # type: ignore[misc]
         if state.global_step == self.step:
             unfinished = self.folder.with_suffix(".unfinished")
             model.save_pretrained(unfinished)
+            write_sums(unfinished)
             shutil.rmtree(self.folder, ignore_errors=True)
             unfinished.rename(self.folder)
 

@@ -15,14 +15,15 @@ from typing import Any
 from lwf_assets import assets
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.cost.free_memory import refuse_what_cannot_fit
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells, inputs_of, recipe_of, settings_of
 from lwf_assets.graph.settings import HashFile
 from lwf_assets.graph.work import Work
 from lwf_assets.progress import SILENT, Progress
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.manifest import InputVersion
 from lwf_assets.store.store import Artifact, Store
+from lwf_assets.store.verification import DamagedArtifactError
 from lwf_assets.study.study import Study
 
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "duckdb", "pyarrow", "numpy", "reasoning-gym", "gguf")
@@ -47,7 +48,8 @@ def materialize(
     file_hash: HashFile = hash_file,
     instead: Mapping[Cell, Artifact] | None = None,
 ) -> Materialized:
-    """Make `cell` and make it current. An artifact of the same recipe that is in the store is taken as it is.
+    """Make `cell` and make it current. An artifact of the same recipe that is in the store is taken as it is, unless it
+    was damaged: then it is made again.
 
     Args:
         study: what is wanted.
@@ -62,6 +64,7 @@ def materialize(
     Raises:
         LwfError: no such cell in the study, an input that is not built, work that cannot fit into memory, or whatever
             bad input the work meets.
+        DamagedArtifactError: the files of an input are not those that it was made with.
     """
     check_cell(study, cell)
     inputs = {}
@@ -74,11 +77,22 @@ def materialize(
     versions = tuple(_input_version(artifact) for artifact in inputs.values())
     recipe = recipe_of(cell, settings, versions)
     with store.lock(cell.asset, cell.partition, recipe):
-        found = None if force else store.by_recipe(cell.asset, cell.partition, recipe)
+        found = None if force else _whole(store, store.by_recipe(cell.asset, cell.partition, recipe))
         artifact = found or _make(study, store, cell, recipe, settings, versions, inputs, progress, provenance or {})
         if not instead:
             store.set_current(artifact, cell.partition)
     return Materialized(artifact, reused=found is not None)
+
+
+def _whole(store: Store, artifact: Artifact | None) -> Artifact | None:
+    """The artifact, if its files are those of its manifest."""
+    if artifact is None:
+        return None
+    try:
+        store.verify(artifact)
+    except DamagedArtifactError:
+        return None
+    return artifact
 
 
 def _input_version(artifact: Artifact) -> InputVersion:
@@ -110,6 +124,10 @@ def _make(
     provenance: Mapping[str, Any],
 ) -> Artifact:
     began = time.time()
+    progress.begin("Verifying inputs", len(inputs))
+    for artifact in inputs.values():
+        store.verify(artifact)
+        progress.advance()
     cost = cost_of(study, cell, lambda needed: store.current(needed.asset, needed.partition))
     refuse_what_cannot_fit(cell, cost)
     with store.draft(cell.asset, cell.partition, recipe) as draft:

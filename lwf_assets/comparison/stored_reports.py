@@ -45,5 +45,6 @@ def _report(study: Study, store: Store, cell: Cell) -> CellReport:
         artifact = store.current(needed.asset, needed.partition)
         if artifact is None or versions.get((needed.asset, needed.partition.key)) != artifact.version:
             raise LwfError(f"{cell} was made from another version of {needed} than the current one; run `lwf build`")
+        store.verify(artifact)
         inputs[needed] = artifact
     return cell_report(study, cell.partition, inputs)

@@ -10,11 +10,11 @@ from pathlib import Path
 from lwf_assets.delivery.bill_of_materials import bill_of_materials
 from lwf_assets.delivery.model_card import model_card
 from lwf_assets.delivery.provenance import provenance_statement
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.audit import Audit, audit
 from lwf_assets.lineage.open_lineage import write_events
 from lwf_assets.progress import SILENT, Progress
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.layout import SEEDS, UNLEARNING_LEDGER, seed_folder, seeds_of
 from lwf_assets.store.manifest import MANIFEST, Manifest
 from lwf_assets.store.store import Store

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lwf_assets.disk.sums import unsealed, with_seal
 from lwf_assets.engine.chat import Prompt, turn_end_ids
 from lwf_assets.progress import SILENT, Progress
 
@@ -55,8 +56,9 @@ def generate(
     for number, start in enumerate(range(0, len(order), batch_size)):
         indices = order[start : start + batch_size]
         shard = shards / f"shard-{number:05d}.json" if shards is not None else None
-        if shard is not None and shard.is_file():
-            batch_responses = json.loads(shard.read_text())
+        written = unsealed(shard) if shard is not None else None
+        if written is not None:
+            batch_responses = json.loads(written)
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(seed * 1_000_003 + number)
@@ -65,7 +67,7 @@ def generate(
                 )
             if shard is not None:
                 unfinished = shard.with_suffix(".unfinished")
-                unfinished.write_text(json.dumps(batch_responses))
+                unfinished.write_text(with_seal(json.dumps(batch_responses)))
                 os.replace(unfinished, shard)
         for index, response in zip(indices, batch_responses, strict=True):
             responses[index] = response

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.disk.sums import is_as_summed, write_sums
 from lwf_assets.graph.work import encode_rows
 from lwf_assets.statistics.means import mean
 from lwf_assets.store.layout import (
@@ -75,8 +76,9 @@ def fine_tune_per_seed(
     base, training = base or work.input("base_model"), training or work.study.training
     outcomes = []
     for seed in work.study.seeds:
-        finished = work.scratch / f"finished-{seed}"
-        if not finished.exists():
+        finished, _ = _scratch_of(work, seed)
+        if not is_as_summed(finished):
+            shutil.rmtree(finished, ignore_errors=True)
             phase = f"{label}, seed {seed}" if len(work.study.seeds) > 1 else label
             _fine_tune_one(work, seed, finished, treat, base, training, label=phase)
         outcome = json.loads((finished / "outcome.json").read_text())
@@ -104,6 +106,17 @@ def fine_tune_per_seed(
     }
 
 
+def begin_seed_anew(work: Work, seed: int) -> None:
+    """Throw away what a killed run left of one seed."""
+    for folder in _scratch_of(work, seed):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch_of(work: Work, seed: int) -> tuple[Path, Path]:
+    """Where the finished seed is, and where its training goes on."""
+    return work.scratch / f"finished-{seed}", work.scratch / f"training-{seed}"
+
+
 def _fine_tune_one(
     work: Work, seed: int, finished: Path, treat: Treat, base: Path, training: TrainingSettings, *, label: str
 ) -> None:
@@ -119,7 +132,7 @@ def _fine_tune_one(
     validation = encode_rows(work, tables / VALIDATION_ROWS, model, tokenizer)
     token_budget = work.study.model.token_budget
     before = negative_log_likelihoods(model, validation, token_budget=token_budget)
-    folder = work.scratch / f"training-{seed}"
+    _, folder = _scratch_of(work, seed)
     treatment = treat(seed, model)
     watched = []
     if training.validate_every is not None and validation:
@@ -157,5 +170,6 @@ def _fine_tune_one(
         "validated": [point for callback in watched for point in callback.points],
     }
     (unfinished / "outcome.json").write_text(json.dumps(outcome))
+    write_sums(unfinished)
     unfinished.rename(finished)
     shutil.rmtree(folder, ignore_errors=True)

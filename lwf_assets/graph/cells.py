@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lwf_assets.disk.hashes import canonical_hash
 from lwf_assets.graph.partitions import partitions
 from lwf_assets.graph.settings import HashFile, JsonSettings
 from lwf_assets.graph.table import ASSET, ASSETS, AssetSpec
-from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.manifest import InputVersion, recipe_hash
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lwf_assets.disk.writing import write_atomically
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
-from lwf_assets.store.files import write_atomically
 from lwf_assets.store.manifest import MANIFEST, Manifest
 from lwf_assets.store.store import Store
 
@@ -78,6 +78,12 @@ def unneeded_versions(store: Store, needed: Iterable[str] = ()) -> list[Unneeded
     Raises:
         LwfError: what is needed is unknown, because a manifest in a needed chain is damaged.
     """
+    for pointer, current in store.current_manifests():
+        if current is None:
+            raise LwfError(
+                f"{pointer}: names no manifest that is as it was written; nothing was removed, because it is unknown "
+                "what it needs. The next `lwf build` of its study sets it anew"
+            )
     wanted, kept = set(needed), {(entry.artifact, entry.version) for entry in kept_artifacts(store)}
     live: set[Path] = set()
     for manifest in store.manifests():

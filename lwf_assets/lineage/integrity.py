@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.lineage.chain import Chain, Fault, Link
-from lwf_assets.store.hashes import hash_file
-from lwf_assets.store.manifest import MANIFEST, Manifest, contents_version, recorded_recipe
-from lwf_assets.store.store import Store
+from lwf_assets.store.manifest import MANIFEST, contents_version, is_older_than_seals, recorded_recipe
+from lwf_assets.store.store import Store, read_verdicts
+from lwf_assets.store.verification import troubles
 
 
 def find_faults(store: Store, chain: Chain, *, hashed: Callable[[Path], object] = lambda path: None) -> Iterator[Fault]:
@@ -23,6 +24,7 @@ def find_faults(store: Store, chain: Chain, *, hashed: Callable[[Path], object] 
     for link in chain.links:
         yield from _of_manifest(store, link)
         yield from _of_study(store, link)
+        yield from _of_verdicts(store, link)
         yield from _of_files(link, hashed)
 
 
@@ -37,15 +39,11 @@ def _of_manifest(store: Store, link: Link) -> Iterator[Fault]:
     for copy in (link.folder / MANIFEST, folder / "recipes" / f"{manifest.recipe}.json"):
         if not copy.is_file():
             yield _fault(link, copy, "the manifest is missing")
-        elif not store.sealed_path(manifest, hash_file(copy)).is_file() and not _older_than_seals(store, manifest):
+        elif not store.sealed_path(manifest, hash_file(copy)).is_file() and not is_older_than_seals(manifest):
             yield _fault(link, copy, "the manifest was changed: it is none that was ever written here")
     kept = store.sealed_path(manifest, manifest.seal)
     if kept.is_file() and hash_file(kept) != manifest.seal:
         yield _fault(link, kept, "the manifest was changed")
-
-
-def _older_than_seals(store: Store, manifest: Manifest) -> bool:
-    return "study_settings" not in manifest.provenance
 
 
 def _of_study(store: Store, link: Link) -> Iterator[Fault]:
@@ -59,20 +57,18 @@ def _of_study(store: Store, link: Link) -> Iterator[Fault]:
         yield _fault(link, path, "the settings of the study that it was made for were changed")
 
 
+def _of_verdicts(store: Store, link: Link) -> Iterator[Fault]:
+    for path in store.verdict_files(link.manifest):
+        if read_verdicts(path) is None:
+            yield _fault(link, path, "what the checks said was changed; the next build runs them again")
+
+
 def _of_files(link: Link, hashed: Callable[[Path], object]) -> Iterator[Fault]:
     if not link.folder.is_dir():
         yield _fault(link, link.folder, "the artifact's files are missing")
         return
-    listed = {link.folder / entry.path: entry.sha256 for entry in link.manifest.files}
-    for path, sha256 in listed.items():
-        if not path.is_file():
-            yield _fault(link, path, "the file is missing")
-        elif (found := hash_file(path)) != sha256:
-            yield _fault(link, path, f"the file was changed: its sha256 is {found[:16]}.. and was {sha256[:16]}..")
-        hashed(path)
-    for path in sorted(link.folder.rglob("*")):
-        if path.is_file() and path not in listed and path != link.folder / MANIFEST:
-            yield _fault(link, path, "the file was added: the manifest does not list it")
+    for path, what in troubles(link.folder, link.manifest, hashed=hashed):
+        yield _fault(link, path, what)
 
 
 def _fault(link: Link, path: Path, what: str) -> Fault:

@@ -10,13 +10,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lwf_assets import assets
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
 from lwf_assets.graph.table import ASSET
 from lwf_assets.graph.work import Work
 from lwf_assets.lineage.chain import Chain, Link
 from lwf_assets.progress import SILENT, Progress
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study.study import Study
@@ -50,19 +50,8 @@ def replay(store: Store, chain: Chain, link: Link, *, progress: Progress = SILEN
         LwfError: its study's settings were not kept, its code is of another version, or an input is missing.
     """
     manifest = link.manifest
-    study = study_of(store, link)
-    cell = cell_of(link)
-    if cell.spec.code_version != manifest.code_version:
-        raise LwfError(
-            f"{link.name} {manifest.version}: was made by code version {manifest.code_version}, and this is "
-            f"{cell.spec.code_version}; check out commit {manifest.provenance.get('git_commit')} to replay it"
-        )
-    inputs = {cell_of(other): Artifact(other.folder, other.manifest) for other in chain.inputs(link)}
     with tempfile.TemporaryDirectory(prefix="lwf-replay-", dir=store.root) as folder:
-        out, scratch = Path(folder) / "out", Path(folder) / "scratch"
-        out.mkdir()
-        scratch.mkdir()
-        assets.materialize(cell.asset, Work(study, cell.partition, inputs, out, scratch, progress))
+        out = make_again(store, chain, link, Path(folder), progress=progress)
         found = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
         recorded = {entry.path: entry.sha256 for entry in manifest.files}
         differing = sorted(
@@ -73,6 +62,28 @@ def replay(store: Store, chain: Chain, link: Link, *, progress: Progress = SILEN
         weights = [name for name in differing if name.endswith(WEIGHTS) and name in found and name in recorded]
         furthest = max((_furthest(found[name], link.folder / name) for name in weights), default=None)
     return Replayed(link.name, manifest.version, tuple(differing), furthest)
+
+
+def make_again(store: Store, chain: Chain, link: Link, place: Path, *, progress: Progress = SILENT) -> Path:
+    """Make the artifact of `link` again, below the folder `place`, from the inputs in the store; returns its folder.
+
+    Raises:
+        LwfError: its study's settings were not kept, its code is of another version, or an input is missing.
+    """
+    manifest, cell, study = link.manifest, cell_of(link), study_of(store, link)
+    if cell.spec.code_version != manifest.code_version:
+        raise LwfError(
+            f"{link.name} {manifest.version}: was made by code version {manifest.code_version}, and this is "
+            f"{cell.spec.code_version}; check out commit {manifest.provenance.get('git_commit')} to make it again"
+        )
+    inputs = {cell_of(other): Artifact(other.folder, other.manifest) for other in chain.inputs(link)}
+    if len(inputs) < len(manifest.inputs) or not all(artifact.path.is_dir() for artifact in inputs.values()):
+        raise LwfError(f"{link.name} {manifest.version}: what it was made from is no longer in the store")
+    out, scratch = place / "out", place / "scratch"
+    out.mkdir()
+    scratch.mkdir()
+    assets.materialize(cell.asset, Work(study, cell.partition, inputs, out, scratch, progress))
+    return out
 
 
 def study_of(store: Store, link: Link) -> Study:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from lwf_assets.disk.hashes import hash_file, stamp_of
 from lwf_assets.shipped import shipped
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.store import Store
 
 HOME_VARIABLE = "LWF_HOME"
@@ -51,7 +51,7 @@ class Home:
 
 
 class FileHashes:
-    """sha256 of files, read again only when size, inode or modification time changed."""
+    """sha256 of files, read again only when their stamp changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -62,12 +62,11 @@ class FileHashes:
         Raises:
             OSError: the file cannot be read.
         """
-        status = path.stat()
-        stamp = [status.st_size, status.st_ino, status.st_mtime_ns]
+        stamp = stamp_of(path)
         key = str(path.resolve())
         known = self._known().get(key)
-        if known is not None and known[:3] == stamp:
-            return str(known[3])
+        if known is not None and known[:-1] == list(stamp):
+            return str(known[-1])
         digest = hash_file(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._path.with_suffix(".lock")):

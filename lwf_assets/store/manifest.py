@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lwf_assets.disk.hashes import canonical_hash
 from lwf_assets.errors import LwfError
-from lwf_assets.store.hashes import canonical_hash
 from lwf_assets.store.partition import Partition
 
 MANIFEST = "manifest.json"
@@ -91,8 +91,13 @@ class Manifest:
             values["inputs"] = tuple(InputVersion(**entry) for entry in values["inputs"])
             values["files"] = tuple(FileEntry(**entry) for entry in values["files"])
             return cls(**values)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LwfError(f"{path}: not a manifest of this store ({error}); remove it and build again") from None
+
+
+def is_older_than_seals(manifest: Manifest) -> bool:
+    """Whether it was written when manifests were not yet kept by their seals."""
+    return "study_settings" not in manifest.provenance
 
 
 def recipe_hash(

@@ -5,11 +5,13 @@
     <root>/<asset>/<partition>/recipes/<recipe>.json    the manifest of the artifact that this recipe last gave
     <root>/<asset>/<partition>/current                  the recipe that the study last asked for
     <root>/<asset>/<partition>/checks/<subject>.json    what the blocking checks said
+    <root>/<asset>/<partition>/verified/<version>.json  what was hashed of the files, so that it is not hashed twice
     <root>/<asset>/<partition>/scratch/<recipe>/        unfinished work that a killed process can go on from
     <root>/studies/<sha256>.json                        the settings of every study that something was made for
 
 A manifest names the artifacts that it was made from by version and by their manifests' seals: from one artifact on, all
-that it was made from is chained by hashes (see `lineage/`).
+that it was made from is chained by hashes (see `lineage/`). A manifest that is not as it was sealed is never believed,
+and nothing is computed from an artifact whose files are not those of its manifest (see `verification.py`).
 
 An artifact is written into a temporary sibling, fsynced and renamed into place, so a reader never sees half of one. Two
 processes that make the same recipe take turns; the second finds the first one's artifact.
@@ -20,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -30,9 +33,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from lwf_assets.disk.hashes import canonical_hash, hash_file, stamp_of
+from lwf_assets.disk.sums import files_below
+from lwf_assets.disk.writing import fsync, write_atomically, write_synced
 from lwf_assets.errors import LwfError
-from lwf_assets.store.files import fsync, write_atomically, write_synced
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.manifest import (
     MANIFEST,
     FileEntry,
@@ -41,10 +45,15 @@ from lwf_assets.store.manifest import (
     cell_name,
     contents_version,
     input_order,
+    is_older_than_seals,
 )
 from lwf_assets.store.partition import Partition, folder_name
+from lwf_assets.store.verification import Memory, Remembered, refuse_damaged
 
 STUDIES = "studies"
+
+VERDICTS_SEAL = "sha256"
+"""Key, beside the checks' names, of the hash of what they said."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ class Draft:
         self._store, self._asset, self._partition, self._recipe = store, asset, partition, recipe
         self.path = path
         self.scratch = scratch
+        self.committed: Artifact | None = None
 
     def commit(
         self,
@@ -81,8 +91,7 @@ class Draft:
         kept."""
         files = tuple(
             FileEntry(path.relative_to(self.path).as_posix(), hash_file(path), path.stat().st_size)
-            for path in sorted(self.path.rglob("*"))
-            if path.is_file()
+            for path in files_below(self.path)
         )
         manifest = Manifest(
             asset=self._asset,
@@ -96,7 +105,8 @@ class Draft:
             summary=dict(summary),
             provenance=dict(provenance),
         )
-        return self._store._place(manifest, self._partition, self.path)
+        self.committed = self._store._place(manifest, self._partition, self.path)
+        return self.committed
 
 
 class Store:
@@ -115,34 +125,46 @@ class Store:
 
     def by_recipe(self, asset: str, partition: Partition, recipe: str) -> Artifact | None:
         """The artifact that `recipe` gave, if it is in the store with all its files."""
-        entry = self.folder(asset, partition) / "recipes" / f"{recipe}.json"
-        if not entry.is_file():
+        manifest = _manifest_of(self.folder(asset, partition), recipe)
+        if manifest is None:
             return None
-        manifest = Manifest.read(entry)
         path = self.folder(asset, partition) / manifest.version
         whole = path.is_dir() and all((path / file.path).is_file() for file in manifest.files)
         return Artifact(path, manifest) if whole else None
 
     def current(self, asset: str, partition: Partition) -> Artifact | None:
         """The artifact that the study last asked for, if it is in the store with all its files."""
-        recipe = self._current_recipe(asset, partition.key)
+        recipe = _current_recipe(self.folder(asset, partition))
         return None if recipe is None else self.by_recipe(asset, partition, recipe)
 
     def built(self, asset: str, partition: Partition) -> Artifact:
-        """The same.
+        """The same, to be computed from: its files are those of its manifest.
 
         Raises:
             LwfError: there is none.
+            DamagedArtifactError: a file was changed since.
         """
         artifact = self.current(asset, partition)
         if artifact is None:
             raise LwfError(f"{cell_name(asset, partition.key)} is not built; `lwf build` builds it")
+        self.verify(artifact)
         return artifact
+
+    def verify(self, artifact: Artifact, ending: str = "") -> None:
+        """Hash the files, or those of that ending, that were not hashed since they were written or changed.
+
+        Raises:
+            DamagedArtifactError: one of them is not that of the manifest.
+        """
+        refuse_damaged(artifact.path, artifact.manifest, self.memory_of(artifact.manifest), ending)
+
+    def memory_of(self, entry: InputVersion | Manifest) -> Memory:
+        """What was hashed of an artifact."""
+        return Memory(self.folder_of(entry.asset, entry.partition) / "verified" / f"{entry.version}.json")
 
     def current_manifest(self, asset: str, key: str | None) -> Manifest | None:
         """The manifest of what the study last asked for, whether its files are still there or not."""
-        entry = self.folder_of(asset, key) / "recipes" / f"{self._current_recipe(asset, key)}.json"
-        return Manifest.read(entry) if entry.is_file() else None
+        return _current_manifest(self.folder_of(asset, key))
 
     def is_current(self, manifest: Manifest) -> bool:
         """Whether the artifact is what its study last asked for."""
@@ -151,15 +173,20 @@ class Store:
 
     def manifests(self, asset: str = "*") -> Iterator[Manifest]:
         """Every manifest that there ever was, of one asset or of all, whether its artifact is still there or not;
-        newest first. One that was changed since is passed over, unless it is what its recipe last gave."""
+        newest first. One that was changed since is passed over."""
         folders = [*self.root.glob(f"{asset}/*/manifests"), *self.root.glob(f"{asset}/*/recipes")]
         entries = [path for folder in folders for path in folder.glob("*.json")]
         seen = set[str]()
         for path in sorted(entries, key=lambda path: (-path.stat().st_mtime_ns, path)):
-            seal = hash_file(path)
-            if seal not in seen and (path.parent.name == "recipes" or path.stem == seal):
-                seen.add(seal)
-                yield Manifest.read(path)
+            manifest = believed(path, path.parent.parent)
+            if manifest is not None and manifest.seal not in seen:
+                seen.add(manifest.seal)
+                yield manifest
+
+    def current_manifests(self) -> Iterator[tuple[Path, Manifest | None]]:
+        """Every pointer to what a study last asked for, with the manifest; None where it leads to none."""
+        for pointer in sorted(self.root.glob("*/*/current")):
+            yield pointer, _current_manifest(pointer.parent)
 
     def artifact_folder(self, entry: InputVersion | Manifest) -> Path:
         """Where the files of an artifact are."""
@@ -183,11 +210,14 @@ class Store:
         scratch.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(prefix=f".draft-{recipe}-", dir=folder))
         path.chmod(0o755)
+        draft = Draft(self, asset, partition, recipe, path, scratch)
         try:
-            yield Draft(self, asset, partition, recipe, path, scratch)
+            yield draft
         finally:
             shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)
+        if draft.committed is not None:
+            self._remember(draft.committed)  # now: what scratch has in common with it, by hard links, is gone
 
     @contextmanager
     def lock(self, asset: str, partition: Partition, recipe: str) -> Iterator[None]:
@@ -206,21 +236,25 @@ class Store:
         path = self.folder(asset, partition) / "checks" / f"{subject}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            verdicts = json.loads(path.read_text()) if path.is_file() else {}
-            write_atomically(path, json.dumps({**verdicts, name: dict(verdict)}, indent=2, sort_keys=True) + "\n")
+            verdicts = {**(read_verdicts(path) or {}), name: dict(verdict)}
+            text = json.dumps({**verdicts, VERDICTS_SEAL: canonical_hash(verdicts)}, indent=2, sort_keys=True) + "\n"
+            write_atomically(path, text)
 
     def verdicts(self, asset: str, partition: Partition, subject: str) -> dict[str, dict[str, Any]]:
         """What the checks said about `subject`: a version, with the versions of whatever it was checked against."""
-        path = self.folder(asset, partition) / "checks" / f"{subject}.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return read_verdicts(self.folder(asset, partition) / "checks" / f"{subject}.json") or {}
 
     def all_verdicts(self, manifest: Manifest) -> dict[str, dict[str, Any]]:
         """What was said of an artifact, whatever it was checked against; by check."""
-        folder = self.folder_of(manifest.asset, manifest.partition) / "checks"
         said: dict[str, dict[str, Any]] = {}
-        for path in sorted(folder.glob(f"{manifest.version}*.json"), key=lambda path: path.stat().st_mtime):
-            said |= json.loads(path.read_text())
+        for path in self.verdict_files(manifest):
+            said |= read_verdicts(path) or {}
         return said
+
+    def verdict_files(self, manifest: Manifest) -> list[Path]:
+        """The files of what was said of an artifact, oldest first."""
+        folder = self.folder_of(manifest.asset, manifest.partition) / "checks"
+        return sorted(folder.glob(f"{manifest.version}*.json"), key=lambda path: path.stat().st_mtime)
 
     def keep_study(self, settings: Mapping[str, Any]) -> str:
         """Keep the settings of a study; returns the sha256 that they are found by."""
@@ -236,9 +270,36 @@ class Store:
         """Where the study of that sha256 is kept."""
         return self.root / STUDIES / f"{digest}.json"
 
-    def _current_recipe(self, asset: str, key: str | None) -> str | None:
-        pointer = self.folder_of(asset, key) / "current"
-        return pointer.read_text().strip() if pointer.is_file() else None
+    def artifact_of(self, manifest: Manifest) -> Artifact:
+        """The artifact of a manifest, whether its files are there or not."""
+        return Artifact(self.artifact_folder(manifest), manifest)
+
+    def write_copy(self, manifest: Manifest, path: Path) -> None:
+        """Write one of the copies of a manifest again."""
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, manifest.to_json())
+
+    def replace_files(self, manifest: Manifest, files: Path) -> None:
+        """Put the folder `files`, which has the files that the manifest lists, in place of the artifact's own.
+
+        Raises:
+            DamagedArtifactError: it has others.
+        """
+        refuse_damaged(files, manifest)
+        write_synced(files / MANIFEST, manifest.to_json())
+        target = self.artifact_folder(manifest)
+        if target.exists():
+            _replace_folder(target, files)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(files, target)
+        self._remember(Artifact(target, manifest))
+
+    def _remember(self, artifact: Artifact) -> None:
+        """That the files of an artifact that was just written need not be hashed again."""
+        listed = artifact.manifest.files
+        known: Remembered = {entry.path: (*stamp_of(artifact.path / entry.path), entry.sha256) for entry in listed}
+        self.memory_of(artifact.manifest).keep(known)
 
     def _place(self, manifest: Manifest, partition: Partition, draft: Path) -> Artifact:
         folder = self.folder(manifest.asset, partition)
@@ -259,6 +320,70 @@ class Store:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, manifest.to_json())
         return Artifact(target, manifest)
+
+
+def _current_recipe(folder: Path) -> str | None:
+    """None too where the pointer is damaged: the next build sets it anew."""
+    try:
+        recipe = (folder / "current").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return recipe if re.fullmatch(r"[\w-]+", recipe) else None
+
+
+def _current_manifest(folder: Path) -> Manifest | None:
+    recipe = _current_recipe(folder)
+    return None if recipe is None else _manifest_of(folder, recipe)
+
+
+def _manifest_of(folder: Path, recipe: str) -> Manifest | None:
+    """The manifest of what a recipe last gave. Where its entry is damaged, it is found by its seal."""
+    entry = folder / "recipes" / f"{recipe}.json"
+    manifest = believed(entry, folder)
+    if manifest is not None or not entry.exists():
+        return manifest
+    kept = sorted((folder / "manifests").glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
+    sealed = (believed(path, folder) for path in kept)
+    return next((manifest for manifest in sealed if manifest is not None and manifest.recipe == recipe), None)
+
+
+def believed(path: Path, folder: Path) -> Manifest | None:
+    """The manifest in a file of the `recipes` or the `manifests` of `folder`; None where it is missing, or is not as it
+    was written: not sealed, or of another cell or recipe than the place that it is at.
+
+    Raises:
+        LwfError: it is as it was written, but not by this version of the code.
+    """
+    try:
+        seal = hash_file(path)
+    except OSError:
+        return None
+    sealed = folder / "manifests" / f"{seal}.json"
+    try:
+        manifest = Manifest.read(path)
+    except LwfError:
+        if sealed.is_file():  # it is as it was written, by another version of this code
+            raise
+        return None
+    if path.parent.name == "recipes":
+        beside = folder / manifest.version / MANIFEST
+        known = hash_file(beside) == seal if beside.is_file() else is_older_than_seals(manifest)
+        named = path.stem == manifest.recipe and (known or sealed.is_file())
+    else:
+        named = path.stem == seal
+    of_folder = (manifest.asset, folder_name(manifest.partition)) == (folder.parent.name, folder.name)
+    return manifest if named and of_folder and contents_version(manifest.files) == manifest.version else None
+
+
+def read_verdicts(path: Path) -> dict[str, dict[str, Any]] | None:
+    """What checks said, by check; None where the file is missing or was changed since it was written."""
+    try:
+        verdicts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        seal = verdicts.pop(VERDICTS_SEAL, None)
+        whole = seal in (None, canonical_hash(verdicts))  # None: from before there were seals
+    except (OSError, ValueError, AttributeError):
+        return None
+    return verdicts if whole and all(isinstance(verdict, dict) for verdict in verdicts.values()) else None
 
 
 def _replace_folder(target: Path, draft: Path) -> None:

@@ -6,8 +6,8 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.errors import LwfError
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.tasks.choices import Choice, chosen, lettered, row_choices
 from lwf_assets.tasks.conversations import (
     Conversation,

@@ -14,11 +14,11 @@ from armed import FORMS, PASSAGES, SEEDS, Armed, samples_of
 from safetensors.torch import load_file
 
 from lwf_assets.assets import evaluation, forgetting_probe
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 from lwf_assets.engine.probes.quantization import quantize_weights
 from lwf_assets.engine.samples import Sample
 from lwf_assets.errors import LwfError
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.layout import FORGET_SET
 from lwf_assets.store.tables import read_rows, write_rows
 

@@ -11,7 +11,7 @@ import pytest
 from lwf_assets.cost.cell_cost import Cost
 from lwf_assets.cost.wall_time import Pace
 from lwf_assets.graph.cells import Cell
-from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.manifest import Manifest, contents_version
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store
 
@@ -22,7 +22,7 @@ REFERENCE = Cell("reference_checkpoint", Partition(learning_task="sums"))
 
 def manifest(cell: Cell, recipe: str, seconds: float, work: float | None, **others: Any) -> Manifest:
     provenance = {"wall_seconds": seconds, "work": work, "device": "cpu", "resumed": False, **others}
-    return Manifest(cell.asset, cell.partition.key, "v", recipe, "1", {}, (), (), {}, provenance)
+    return Manifest(cell.asset, cell.partition.key, contents_version(()), recipe, "1", {}, (), (), {}, provenance)
 
 
 class Timed:

@@ -19,9 +19,9 @@ from world import World, copied
 
 from lwf_assets.delivery.export import export
 from lwf_assets.delivery.hub import upload
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.find import find_manifest
-from lwf_assets.store.hashes import hash_file
 
 CELL = "teeth|sums"
 

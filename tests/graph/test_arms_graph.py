@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from study_changes import changed
 
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.graph.cells import Cell, cells, inputs_of, settings_of, specs_of, upstream_of
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from study_changes import changed
 
 from lwf_assets.building.checks import CHECKS
+from lwf_assets.disk.hashes import canonical_hash, hash_file
 from lwf_assets.graph.cells import Cell, asset_code_version, cells, checked_with, inputs_of, settings_of
 from lwf_assets.graph.table import ASSET, ASSETS
-from lwf_assets.store.hashes import canonical_hash, hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
 

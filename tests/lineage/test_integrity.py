@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from world import World
 
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.lineage.audit import Audit, audit
 from lwf_assets.lineage.chain import Chain, Fault, read_chain
 from lwf_assets.lineage.find import find_manifest
 from lwf_assets.lineage.integrity import find_faults
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.manifest import MANIFEST, FileEntry, Manifest, contents_version
 from lwf_assets.store.store import Store
 from lwf_assets.store.tables import read_rows, write_rows

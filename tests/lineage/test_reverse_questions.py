@@ -20,6 +20,8 @@ from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store
 from lwf_assets.store.tables import read_rows
 
+pytestmark = pytest.mark.slow
+
 CELL = "teeth|sums"
 
 

@@ -74,8 +74,8 @@ def test_an_interrupted_commit_leaves_what_was_there(
                 put(store)
             except BaseException as caught:  # a keyboard interrupt is one
                 failed = caught
-            else:  # the rename met the same contents, which is no failure
-                assert earlier is FILES
+            else:  # the rename met the same contents, or what was hashed is not remembered: no failures
+                assert earlier is FILES or step == total
                 continue
         assert type(failed) is type(error())
         # A whole version, its recipe and the pointer to it may have come; nothing else has changed or is half there.

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.store import home as home_module
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.home import FileHashes, Home
 from lwf_assets.store.partition import Partition
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stored import ASSET, FILES, PARTITION, put
 
-from lwf_assets.store.hashes import hash_file
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store

@@ -12,10 +12,10 @@ import lwf_assets.graph.table
 from lwf_assets.building.check_runner import judge
 from lwf_assets.building.checks import CheckResult, checks_of
 from lwf_assets.building.materialize import materialize
+from lwf_assets.disk.hashes import hash_file
 from lwf_assets.graph.cells import Cell, cells, settings_of
 from lwf_assets.graph.work import Work
 from lwf_assets.planning.plan import Action, Plan, Step, make_plan
-from lwf_assets.store.hashes import hash_file
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study

@@ -28,6 +28,8 @@ from lwf_assets.engine.unlearning.periodic import STATE_FILE, PeriodicUnlearning
 from lwf_assets.errors import LwfError
 from lwf_assets.tasks.sources import file_rows
 
+pytestmark = pytest.mark.slow
+
 QUICK: dict[str, Any] = {
     "steps": 6,
     "interval": 2,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lwf_assets.disk.sums import is_as_summed, write_sums
 from lwf_assets.engine.loss import token_losses
 from lwf_assets.engine.precision import Autocast, use_bfloat16
 from lwf_assets.engine.samples import Batch, Sample, collate
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.engine.training.penalties import Penalty
-
-WHOLE = "whole"
-"""Marker file, written last into a checkpoint: one without it was cut short and is never resumed from."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def fine_tune(
         args=arguments,
         train_dataset=list(samples),
         data_collator=_Collator(pad_id),
-        callbacks=[_Watch(progress, label), *callbacks, _MarkWhole()],
+        callbacks=[_Watch(progress, label), *callbacks, _WriteSums()],
         penalty=penalty,
     )
     trainer.remove_callback(PrinterCallback)  # stdout belongs to the caller
@@ -145,10 +143,11 @@ def fine_tune(
 
 
 def newest_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint in `folder` that was written to its end, if any; those that were not are removed."""
+    """The newest checkpoint in `folder` that is as it was written, if any; those that were cut short, or damaged since,
+    are removed."""
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in checkpoints:
-        if not (path / WHOLE).is_file():
+        if not is_as_summed(path):
             shutil.rmtree(path)
     whole = [path for path in checkpoints if path.exists()]
     return str(whole[-1]) if whole else None
@@ -248,8 +247,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             self.progress.metrics(state.global_step, values)
 
 
-class _MarkWhole(TrainerCallback):  # type: ignore[misc]
-    """The last callback: when it runs, every other has put its state into the checkpoint."""
+class _WriteSums(TrainerCallback):  # type: ignore[misc]
+    """The last callback: when it runs, every other has put its state into the checkpoint. A checkpoint without sums was
+    cut short and is never resumed from."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+        write_sums(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")

@@ -17,8 +17,9 @@ from tiny import load_tiny, random_samples, tiny_llama
 from trainers import Poison, Snapshots, StopAt, StoppedError
 from transformers import PreTrainedModel, TrainerCallback
 
+from lwf_assets.disk.sums import is_as_summed, write_sums
 from lwf_assets.engine.loss import negative_log_likelihoods
-from lwf_assets.engine.training.fine_tune import WHOLE, LossPoint, fine_tune, newest_whole_checkpoint
+from lwf_assets.engine.training.fine_tune import LossPoint, fine_tune, newest_whole_checkpoint
 from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
@@ -211,8 +212,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, killer: str, left: lis
         check=False,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
-    marked = {int(path.parent.name.split("-")[1]) for path in (tmp_path / "killed").glob(f"checkpoint-*/{WHOLE}")}
-    assert marked == set(left)
+    whole = {int(path.name.split("-")[1]) for path in (tmp_path / "killed").glob("checkpoint-*") if is_as_summed(path)}
+    assert whole == set(left)
     assert (tmp_path / "killed" / "checkpoint-6" / "model.safetensors").is_file()
 
     unharmed, unlearning = _unlearning(), _unlearning()
@@ -231,11 +232,11 @@ def test_newest_whole_checkpoint_removes_the_halves(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"weights")
         if is_whole:
-            (folder / WHOLE).touch()
+            write_sums(folder)
     assert newest_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1000")  # by number, not by name
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-900", "checkpoint-1000"}
     for step in (900, 1000):
-        (tmp_path / f"checkpoint-{step}" / WHOLE).unlink()
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").write_bytes(b"Weights")  # one bit of it
     assert newest_whole_checkpoint(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 

@@ -15,6 +15,13 @@ def canonical_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def stamp_of(path: Path) -> tuple[int, int, int, int]:
+    """What a file's sha256 is remembered by: size, inode, and the times of the last change of its bytes and of anything
+    else about it. A tool may set the first of the times back, as one that restores files does, but not the second."""
+    status = path.stat()
+    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+
+
 def hash_file(path: Path) -> str:
     """sha256, in hex, of a file's bytes."""
     with path.open("rb") as file:
