@@ -124,10 +124,8 @@ def _make(
     provenance: Mapping[str, Any],
 ) -> Artifact:
     began = time.time()
-    progress.begin("Verifying inputs", len(inputs))
     for artifact in inputs.values():
         store.verify(artifact)
-        progress.advance()
     cost = cost_of(study, cell, lambda needed: store.current(needed.asset, needed.partition))
     refuse_what_cannot_fit(cell, cost)
     with store.draft(cell.asset, cell.partition, recipe) as draft:
