@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 
 import dagster as dg
+import yaml
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
+from dagster_project.runs.databases import make_whole
 from dagster_project.runs.postgres import with_driver
+from lwf_assets.disk.writing import write_atomically
 from lwf_assets.errors import LwfError
 from lwf_assets.store.home import Home
 
@@ -37,6 +41,9 @@ run_retries:
   retry_on_asset_or_op_failure: false
 """
 
+STORAGE_KEYS = {"storage", "run_storage", "event_log_storage", "schedule_storage"}
+"""Keys of `dagster.yaml` that name another place for its databases than SQLite beside it."""
+
 POSTGRES_SETTINGS = f"""\
 storage:
   postgres:
@@ -58,7 +65,7 @@ def open_instance(home: Home) -> dg.DagsterInstance:
     settings.parent.mkdir(parents=True, exist_ok=True)
     wants_postgres = _name_driver()
     if not settings.exists():
-        settings.write_text(INSTANCE_SETTINGS + (POSTGRES_SETTINGS if wants_postgres else ""))
+        write_atomically(settings, INSTANCE_SETTINGS + (POSTGRES_SETTINGS if wants_postgres else ""))
     if wants_postgres != (POSTGRES_VARIABLE in settings.read_text()):
         kept, asked = ("SQLite", "is set") if wants_postgres else ("PostgreSQL", "is not set")
         raise LwfError(
@@ -66,7 +73,19 @@ def open_instance(home: Home) -> dg.DagsterInstance:
             "If the file is deleted, a new instance is created; the store is not affected"
         )
     os.environ["DAGSTER_HOME"] = str(settings.parent)
+    if set(yaml.safe_load(settings.read_text()) or {}).isdisjoint(STORAGE_KEYS):
+        _make_databases(settings.parent)
     return dg.DagsterInstance.get()
+
+
+def _make_databases(folder: Path) -> None:
+    """Dagster's SQLite databases in `folder`, each part of them whole or not there."""
+
+    def make(fresh: Path) -> None:
+        DagsterSqliteStorage(str(fresh.parent)).dispose()  # it makes all of them, below the folder that it is given
+
+    make_whole(folder / "history", make, {"runs.db": "alembic_version", "runs/index.db": "alembic_version"})
+    make_whole(folder / "schedules", make, {"schedules.db": "alembic_version"})
 
 
 def existing_instance(home: Home) -> dg.DagsterInstance | None:

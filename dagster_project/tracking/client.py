@@ -6,19 +6,20 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dagster_project.tracking.database import make_database
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client of the tracking server or database at `uri`. Sets up a fresh database: not to be done by two at once."""
+    """A client of the tracking server or database at `uri`, which is made if it is SQLite and not there."""
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):  # a fresh database is made with some forty lines of log
+    for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)
-    return client
+    make_database(uri)
+    return MlflowClient(tracking_uri=uri)
 
 
 def experiment_of(client: MlflowClient, uri: str, home: Path, name: str) -> str:

@@ -30,6 +30,7 @@ def serve(
     """
     from dagster_project.runs.instance import open_instance
     from dagster_project.tracking.address import tracking_uri
+    from dagster_project.tracking.database import make_database
 
     reached = LOOPBACK if host in EVERYWHERE else host
     for name, port in (("dagster", dagster_port), ("mlflow", mlflow_port)):
@@ -37,6 +38,7 @@ def serve(
             raise LwfError(f"--{name}-port: {port} is in use on {reached}; choose another")
     open_instance(home)
     backend = tracking_uri(home)
+    make_database(backend)
     own_mlflow = not backend.startswith("http")
     shown = f"[{reached}]" if ":" in reached else reached
     mlflow_address = f"http://{shown}:{mlflow_port}" if own_mlflow else backend
