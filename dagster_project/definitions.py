@@ -21,7 +21,7 @@ from dagster_project.automation.webhook import failure_sensors
 from dagster_project.checks import build_checks
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
-from dagster_project.tracking.address import tracking_uri
+from dagster_project.runs.secrets import keep_secrets_out_of_logs
 from lwf_assets.graph.cells import specs_of
 from lwf_assets.store.home import STUDY_VARIABLE, Home, default_study
 from lwf_assets.study.file import load_study
@@ -68,7 +68,7 @@ def build_definitions(study: Study, home: Home, *, pooled: bool = True) -> dg.De
         executor=dg.in_process_executor,
         resources={
             "home": LwfHome(root=str(home.root)),
-            "tracking": MlflowTracking(uri=tracking_uri(home), root=str(home.root)),
+            "tracking": MlflowTracking(root=str(home.root)),
         },
     )
 
@@ -81,4 +81,5 @@ def _selection(names: list[str]) -> dg.AssetSelection:
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location that `workspace.yaml` and `dg` load."""
+    keep_secrets_out_of_logs()
     return build_definitions(load_study(study_path()), Home.from_environment())

@@ -38,8 +38,14 @@ class LwfHome(dg.ConfigurableResource):  # type: ignore[type-arg]
 class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]
     """One parent MLflow run per Dagster run, one nested run per asset partition."""
 
-    uri: str
     root: str
+
+    @property
+    def uri(self) -> str:
+        """MLflow's address. No setting: Dagster would keep it, with a database's password, and show it."""
+        from dagster_project.tracking.address import tracking_uri
+
+        return tracking_uri(Home(Path(self.root)))
 
     @contextmanager
     def cell_run(self, context: dg.AssetExecutionContext, study: Study, cell: Cell) -> Iterator[TrackedCell]:

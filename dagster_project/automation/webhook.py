@@ -12,6 +12,7 @@ from urllib3.util import Retry
 
 from dagster_project.automation.tags import BUILD_TAG, CELL_TAG, INTERVAL
 from dagster_project.runs.failures import FAILURE_TAG
+from dagster_project.runs.secrets import errors_redacted
 from lwf_assets.study.study import Study
 
 WEBHOOK_VARIABLE = "LWF_WEBHOOK"
@@ -32,7 +33,8 @@ def failure_sensors(study: Study) -> list[dg.SensorDefinition]:
     )
     def tell_of_failures(context: dg.RunFailureSensorContext) -> None:
         # Read again: a new address must not need a new code location, and a missing one must be an error.
-        post(os.environ[WEBHOOK_VARIABLE], message(study, context))
+        with errors_redacted():
+            post(os.environ[WEBHOOK_VARIABLE], message(study, context))
 
     return [tell_of_failures]
 

@@ -22,6 +22,7 @@ from dagster_project.cli.plan import plan
 from dagster_project.cli.report import promote, report
 from dagster_project.cli.serve import ui
 from dagster_project.cli.sql import sql
+from dagster_project.runs.secrets import keep_secrets_out_of_logs, redacted
 from lwf_assets.errors import LwfError
 
 app = typer.Typer(
@@ -53,8 +54,9 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: one message and exit code 1 for what the user can fix."""
+    keep_secrets_out_of_logs()
     try:
         app()
     except LwfError as error:
-        err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        err.print(Text.assemble(("Error: ", "bold red"), redacted(str(error))), soft_wrap=True)
         sys.exit(1)

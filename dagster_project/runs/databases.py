@@ -1,9 +1,9 @@
 """SQLite databases that are made whole or not at all, whenever the process that makes them is killed.
 
 Dagster and MLflow make theirs statement by statement, in place, and do not get over half of one: killed while MLflow
-copies a table for a migration, it fails on the copy (`_alembic_tmp_..` already exists) for ever after. So a database is made
-in a folder beside its place, and renamed when it is whole. One that an older version left half made is made anew, if
-there is nothing in it. (In PostgreSQL both do it in a transaction.)
+copies a table for a migration, it fails on the copy (`_alembic_tmp_..` already exists) for ever after. So a database is
+made in a folder beside its place, and renamed when it is whole. One that an older version left half made is made anew,
+if there is nothing in it. (In PostgreSQL both do it in a transaction.)
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import dagster as dg
 
+from dagster_project.runs.secrets import redact_error
 from lwf_assets.errors import LwfError
 
 FAILURE_TAG = "lwf/failure"
@@ -85,6 +86,7 @@ def told_to_dagster(context: dg.AssetExecutionContext | dg.OpExecutionContext) -
     try:
         yield
     except Exception as error:
+        redact_error(error)
         kind = kind_of(error)
         if kind == Kind.PASSING and context.retry_number < RETRIES:
             wait = FIRST_WAIT * 4**context.retry_number

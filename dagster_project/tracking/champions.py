@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from dagster_project.tracking.address import shown
 from dagster_project.tracking.client import experiment_of, open_client
 from dagster_project.tracking.registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
 from lwf_assets.building.check_runner import standing
@@ -71,7 +72,7 @@ def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple
     client, name = open_client(uri), registered_name(study, _checkpoint(partition))
     champion = _version(client, name, CHAMPION)
     if champion is None:
-        raise LwfError(f"{name}: the registry at {uri} has no champion to roll back")
+        raise LwfError(f"{name}: the registry at {shown(uri)} has no champion to roll back")
     before = champion.tags.get(BEFORE_TAG)
     if not before:
         raise LwfError(f"{name}: version {champion.version} is the first champion; there is none before it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dagster_project.tracking.address import is_there, tracking_uri
+from dagster_project.tracking.address import is_there, shown, tracking_uri
 from dagster_project.tracking.registry import RECIPE_TAG, artifact_of
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.find import find_manifest
@@ -51,7 +51,7 @@ def _tags_of_run(home: Home, run: str) -> dict[str, str]:
     try:
         return dict(open_client(uri).get_run(run).data.tags) if is_there(uri) else {}
     except MlflowException:
-        raise LwfError(f"{run}: neither the store nor MLflow at {uri} has a run of this id") from None
+        raise LwfError(f"{run}: neither the store nor MLflow at {shown(uri)} has a run of this id") from None
 
 
 def _of_model(home: Home, model: re.Match[str]) -> Manifest:
@@ -62,7 +62,7 @@ def _of_model(home: Home, model: re.Match[str]) -> Manifest:
     uri = tracking_uri(home)
     if not is_there(uri):
         raise LwfError(
-            f"{model[0]}: only MLflow knows registered models, and {uri} cannot be reached; give the version"
+            f"{model[0]}: only MLflow knows registered models, and {shown(uri)} cannot be reached; give the version"
         )
     client = open_client(uri)
     try:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from dagster_project.tracking.address import is_there, tracking_uri
+from dagster_project.tracking.address import is_there, shown, tracking_uri
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import Home
@@ -69,7 +69,8 @@ def registered_recipes(home: Home, *, without_mlflow: bool) -> set[str]:
         if without_mlflow or not home.store.root.exists():
             return set()
         raise LwfError(
-            f"{uri}: MLflow cannot be reached, so the registered models are unknown; add --without-mlflow to go on"
+            f"{shown(uri)}: MLflow cannot be reached, so the registered models are unknown; "
+            "add --without-mlflow to go on"
         )
     from mlflow.exceptions import MlflowException
 
@@ -85,7 +86,9 @@ def registered_recipes(home: Home, *, without_mlflow: bool) -> set[str]:
     except MlflowException as error:
         if without_mlflow:
             return set()
-        raise LwfError(f"{uri}: cannot list the registered models ({error}); add --without-mlflow to go on") from None
+        raise LwfError(
+            f"{shown(uri)}: cannot list the registered models ({error}); add --without-mlflow to go on"
+        ) from None
     return recipes
 
 

@@ -47,6 +47,8 @@ def serve(
         HOME_VARIABLE: str(home.root),
         STUDY_VARIABLE: str(study),
         "MLFLOW_TRACKING_URI": mlflow_address,
+        # Not among the arguments, which every user of the machine can read.
+        "MLFLOW_BACKEND_STORE_URI": backend,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background workers for what this project does not use
         "DO_NOT_TRACK": "1",
@@ -58,7 +60,7 @@ def serve(
         artifacts = (home.root / "mlflow-artifacts").as_uri()
         commands["mlflow"] = [
             *(*_program("mlflow"), "server", "--host", host, "--port", str(mlflow_port), "--workers", "1"),
-            *("--backend-store-uri", backend, "--default-artifact-root", artifacts),
+            *("--default-artifact-root", artifacts),
         ]
     servers: dict[str, subprocess.Popen[bytes]] = {}
     for stop in (signal.SIGINT, signal.SIGTERM):  # also where the shell has it ignored, as for jobs in the background

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from servers_at_work import LOOPBACK, free_port
+from servers_at_work import free_port, mlflow_server
 from world import World, copied
 
 from dagster_project.tracking.champions import CHAMPION, promote_challenger, roll_back
@@ -160,30 +155,8 @@ def test_an_unknown_bound_is_told_with_the_measures_there_are(tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server on the loopback address."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--default-artifact-root", str(folder / "artifacts")),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        address = f"http://{LOOPBACK}:{port}"
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urlopen(f"{address}/health", timeout=5).read()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.3)
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), free_port()) as address:
         yield address
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=30)
 
 
 def champion_of(client: MlflowClient) -> str | None:
