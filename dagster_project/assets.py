@@ -58,7 +58,7 @@ def _build_asset(study: Study, spec: AssetSpec, *, pooled: bool) -> dg.AssetsDef
                 cell,
                 force=forced,
                 progress=Several(tracked.curves, home.progress(str(cell))),
-                provenance={"dagster_run": context.run_id, "mlflow_run": tracked.run_id},
+                provenance=tracked.provenance,
                 file_hash=place.file_hashes,
             )
             tracked.log(materialized)

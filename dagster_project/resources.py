@@ -52,5 +52,5 @@ class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The nested run of one cell, ended with the block: finished, or failed with the reason."""
         from dagster_project.tracking.cell_runs import tracked_cell
 
-        with tracked_cell(self.uri, Path(self.root), context, study, cell) as tracked:
+        with tracked_cell(self.uri, Home(Path(self.root)), context, study, cell) as tracked:
             yield tracked

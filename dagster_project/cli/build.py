@@ -54,6 +54,9 @@ def build(
     # Dagster takes seconds to import, which a build with nothing to do can spare.
     ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
     seconds = time.time() - began
+    unsent = _send_what_is_left(home)
+    if unsent is not None:
+        err.print(Text(unsent), soft_wrap=True)
     if as_json:
         built = [{"asset": c.asset, "partition": c.partition.key} for c in ran]
         print(json.dumps({"study": settings.name, "ran": built, "seconds": round(seconds, 2)}, indent=2))
@@ -81,6 +84,19 @@ def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[C
             bars.console.print(line, soft_wrap=True)
 
         return run_build(study, home, only=only, force=forced, tell=tell)
+
+
+def _send_what_is_left(home: Home) -> str | None:
+    """Send what MLflow does not know yet; returns what to say if it still does not."""
+    from dagster_project.tracking.address import tracking_uri
+    from dagster_project.tracking.journal import waiting_journals
+
+    if not waiting_journals(home.root):
+        return None
+    from dagster_project.tracking.send import not_recorded, resend
+
+    resend(tracking_uri(home), home)
+    return not_recorded(home, tracking_uri(home))
 
 
 def _forced(study: Study, assets: list[str], only: list[Cell] | None) -> list[Cell]:

@@ -22,6 +22,7 @@ from dagster_project.cli.plan import plan
 from dagster_project.cli.report import promote, report
 from dagster_project.cli.serve import ui
 from dagster_project.cli.sql import sql
+from dagster_project.cli.track import track
 from dagster_project.runs.secrets import keep_secrets_out_of_logs, redacted
 from lwf_assets.errors import LwfError
 
@@ -40,6 +41,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     promote,
     export,
     sql,
+    track,
     ui,
     lineage.audit,
     lineage.repair,

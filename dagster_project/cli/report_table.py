@@ -46,7 +46,8 @@ def print_reports(out: Console, study: Study, home: Home, wanted: list[Cell]) ->
             "NLL in nats per token; forgotten and kept: the model's own samples that were and were not unlearned."
         )
         for name in ("page", "checkpoint", "mlflow_run"):
-            out.print(Text(f"  {name.replace('_', ' ')}: {figures[name]}"), soft_wrap=True)
+            if figures[name] is not None:
+                out.print(Text(f"  {name.replace('_', ' ')}: {figures[name]}"), soft_wrap=True)
     board = home.store.current("leaderboard", Partition())
     if board is not None and len(wanted) > 1:
         out.print(Text(f"leaderboard of {study.name}: {board.path / LEADERBOARD_PAGE}"), soft_wrap=True)

@@ -51,7 +51,7 @@ def promote_challenger(study: Study, home: Home, uri: str, partition: Partition)
     if study.promotion is None:
         raise LwfError(f"{study.name}: the study has no `promotion` section, which says when a model is promoted")
     _refuse_unchecked(study, home, _checkpoint(partition))
-    client, name = open_client(uri), registered_name(study, _checkpoint(partition))
+    client, name = open_client(uri), registered_name(study.name, _checkpoint(partition))
     challenger, champion = _challenger(client, uri, study, home, partition), _version(client, name, CHAMPION)
     if champion is not None and champion.version == challenger.version:
         return Decision(True, (f"version {champion.version} is the champion already",))
@@ -69,7 +69,7 @@ def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple
     Raises:
         LwfError: there is no champion, or none before it.
     """
-    client, name = open_client(uri), registered_name(study, _checkpoint(partition))
+    client, name = open_client(uri), registered_name(study.name, _checkpoint(partition))
     champion = _version(client, name, CHAMPION)
     if champion is None:
         raise LwfError(f"{name}: the registry at {shown(uri)} has no champion to roll back")
@@ -95,13 +95,16 @@ def _refuse_unchecked(study: Study, home: Home, checkpoint: Cell) -> None:
 
 def _challenger(client: MlflowClient, uri: str, study: Study, home: Home, partition: Partition) -> ModelVersion:
     """The version of the current checkpoint; registered now if the registry is a new one."""
-    name, checkpoint = registered_name(study, _checkpoint(partition)), home.store.built("lwf_checkpoint", partition)
+    name, checkpoint = (
+        registered_name(study.name, _checkpoint(partition)),
+        home.store.built("lwf_checkpoint", partition),
+    )
     found = _version(client, name, CHALLENGER)
     if found is None or found.tags.get(VERSION_TAG) != checkpoint.version:
         with FileLock(home.root / "mlflow.lock"):
             experiment = experiment_of(client, uri, home.root, study.name)
         run = client.create_run(experiment, run_name=f"register {name}", tags={"lwf.study": study.name})
-        register(client, uri, run.info.run_id, study, _checkpoint(partition), checkpoint)
+        register(client, uri, run.info.run_id, name, checkpoint, seed=study.seeds[0])
         client.set_terminated(run.info.run_id)
         found = _version(client, name, CHALLENGER)
     assert found is not None

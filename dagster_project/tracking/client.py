@@ -17,6 +17,8 @@ def open_client(uri: str) -> MlflowClient:
     """A client of the tracking server or database at `uri`, which is made if it is SQLite and not there."""
     from mlflow import MlflowClient
 
+    # A request is tried twice here, and again later by those who can wait; MLflow itself would try for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)

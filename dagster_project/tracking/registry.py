@@ -15,7 +15,6 @@ from lwf_assets.store.home import Home
 from lwf_assets.store.layout import seed_folder
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Artifact, Store
-from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,16 +33,15 @@ def artifact_of(store: Store, tags: Mapping[str, str]) -> Manifest | None:
     return next((m for m in tagged if m.version == tags.get(VERSION_TAG, m.version)), None)
 
 
-def registered_name(study: Study, cell: Cell) -> str:
-    """Name of the cell's registered model."""
-    return f"{study.name}.{cell.partition.learning_task}.forgetting.{cell.partition.forgetting_task}"
+def registered_name(study: str, cell: Cell) -> str:
+    """Name of the registered model of a cell of the study of that name."""
+    return f"{study}.{cell.partition.learning_task}.forgetting.{cell.partition.forgetting_task}"
 
 
-def register(client: MlflowClient, uri: str, run_id: str, study: Study, cell: Cell, checkpoint: Artifact) -> None:
-    """Log the first seed's model, register it, and point `challenger` at it. A checkpoint that is registered already
-    (it came from the store) only gets the alias."""
-    name = registered_name(study, cell)
-    version = _version_of(client, name, checkpoint) or _log_model(uri, run_id, study, name, checkpoint)
+def register(client: MlflowClient, uri: str, run_id: str, name: str, checkpoint: Artifact, *, seed: int) -> None:
+    """Log the model of one seed, register it as `name`, and point `challenger` at it. A checkpoint that is registered
+    already (it came from the store) only gets the alias."""
+    version = _version_of(client, name, checkpoint) or _log_model(uri, run_id, seed, name, checkpoint)
     client.set_model_version_tag(name, version, VERSION_TAG, checkpoint.version)
     client.set_model_version_tag(name, version, RECIPE_TAG, checkpoint.manifest.recipe)
     client.set_registered_model_alias(name, CHALLENGER, version)
@@ -106,7 +104,7 @@ def _fluent_interface_at(uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
 
 
-def _log_model(uri: str, run_id: str, study: Study, name: str, checkpoint: Artifact) -> str:
+def _log_model(uri: str, run_id: str, seed: int, name: str, checkpoint: Artifact) -> str:
     # The fluent interface: the transformers flavor can be logged through no other.
     import mlflow
     import mlflow.transformers
@@ -115,7 +113,7 @@ def _log_model(uri: str, run_id: str, study: Study, name: str, checkpoint: Artif
 
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 
-    folder = seed_folder(checkpoint.path, study.seeds[0])
+    folder = seed_folder(checkpoint.path, seed)
     quiet = contextlib.redirect_stderr(io.StringIO())  # it chats there
     with _fluent_interface_at(uri), mlflow.start_run(run_id=run_id), quiet:
         logged = mlflow.transformers.log_model(
