@@ -33,11 +33,12 @@ def import_model(work: Work, prior: str | None) -> dict[str, Any]:
 
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[work.study.model.dtype]
     tokenizer = source_tokenizer(work.study)
+    options = {"dtype": dtype, "use_safetensors": True}  # a pickle can run code when it is read
     match work.study.model.source:
         case HubModel() as source:
-            model = _pretrained(AutoModelForCausalLM, source.id, dtype=dtype, revision=source.revision)
+            model = _pretrained(AutoModelForCausalLM, source.id, revision=source.revision, **options)
         case DirectoryModel() as source:
-            model = _pretrained(AutoModelForCausalLM, str(source.path), dtype=dtype, local_files_only=True)
+            model = _pretrained(AutoModelForCausalLM, str(source.path), local_files_only=True, **options)
         case PackagedGgufModel() as source:
             model = _from_gguf(source, dtype)
     taught = {} if prior is None else teach(work, model.to(best_device()), tokenizer, work.study.priors[prior])
@@ -108,9 +109,11 @@ def _set_template(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
 
 
 def _pretrained(kind: Any, name: str, **options: Any) -> Any:
+    from safetensors import SafetensorError
+
     try:
-        return kind.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
+        return kind.from_pretrained(name, trust_remote_code=False, **options)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         raise LwfError(f"model.source: {name} cannot be loaded as a causal language model: {error}") from error
 
 

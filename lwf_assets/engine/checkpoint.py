@@ -19,7 +19,7 @@ def load_model(path: Path) -> PreTrainedModel:
     mode."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(path, dtype="auto", local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype="auto", local_files_only=True, use_safetensors=True)
     return model.to(best_device()).eval()
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from lwf_assets.errors import LwfError
 from lwf_assets.study.sections import DirectoryModel, HubModel, ModelSource, PackagedGgufModel
 
-WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHTS = "*.safetensors"
+PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+"""Files that can run code when they are read, and so are not."""
 
 
 def source_fingerprint(source: ModelSource, hash_file: Callable[[Path], str]) -> dict[str, Any]:
@@ -38,9 +40,13 @@ def model_files(folder: Path) -> list[Path]:
         raise LwfError(f"model.source.path: {folder} is not a directory; give one that holds config.json and weights")
     if not (folder / "config.json").is_file():
         raise LwfError(f"model.source.path: {folder} has no config.json; give a directory written by save_pretrained")
-    if not any(path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)):
+    if not any(folder.glob(WEIGHTS)):
+        pickled = sorted(path.name for pattern in PICKLED_WEIGHTS for path in folder.glob(pattern))
         raise LwfError(
-            f"model.source.path: {folder} has no weights; expected {' or '.join(WEIGHT_PATTERNS)} beside config.json"
+            f"model.source.path: {folder} has its weights as pickles alone ({pickled[0]}), which can run code when "
+            "they are read, and so are not; where you trust them, load the model and save it again with save_pretrained"
+            if pickled
+            else f"model.source.path: {folder} has no weights; expected {WEIGHTS} beside config.json"
         )
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
