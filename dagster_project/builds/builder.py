@@ -47,6 +47,7 @@ def build(
     Raises:
         LwfError: a step or a blocking check failed, or one that failed earlier still blocks; or, when all is built, a
             model was not promoted.
+        KeyboardInterrupt: Ctrl-C.
     """
     instance = open_instance(home)
     # One step at a time anyway; and the place in the pool of a run that was killed would be waited for for ever.
@@ -98,6 +99,8 @@ def _run(
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
+            if failure.error is not None and failure.error.cls_name == "DagsterExecutionInterruptedError":
+                raise KeyboardInterrupt  # Dagster took it for the failure of the step
             if failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError":
                 continue  # the check's own message is listed above
             described = failure.user_failure_data.description if failure.user_failure_data else None

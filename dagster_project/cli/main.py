@@ -18,6 +18,7 @@ from dagster_project.cli.build import build
 from dagster_project.cli.check import check
 from dagster_project.cli.export import export
 from dagster_project.cli.init import init
+from dagster_project.cli.interrupts import end_soon_after_an_interrupt, is_interrupt, leave
 from dagster_project.cli.plan import plan
 from dagster_project.cli.report import promote, report
 from dagster_project.cli.serve import ui
@@ -57,8 +58,13 @@ for command in COMMANDS:
 def main() -> None:
     """Entry point: one message and exit code 1 for what the user can fix."""
     keep_secrets_out_of_logs()
+    end_soon_after_an_interrupt()
     try:
         app()
     except LwfError as error:
         err.print(Text.assemble(("Error: ", "bold red"), redacted(str(error))), soft_wrap=True)
         sys.exit(1)
+    except BaseException as error:
+        if is_interrupt(error):
+            leave()
+        raise

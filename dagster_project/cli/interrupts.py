@@ -1,0 +1,50 @@
+"""Ctrl-C ends a command soon, with one line and exit code 130, whatever it was at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+EXIT_CODE = 130
+GRACE = 1.5
+"""Seconds that a command may take to end by itself. What it leaves then is what a kill leaves: the next build goes on
+from there."""
+
+LINE = "Interrupted. The next build goes on from here.\n"
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C raised it: Python's own, the exit that it became, or Dagster's, which is not imported for this."""
+    return (
+        isinstance(error, KeyboardInterrupt)
+        or (isinstance(error, SystemExit) and error.code == EXIT_CODE)
+        or type(error).__name__ == "DagsterExecutionInterruptedError"
+    )
+
+
+def end_soon_after_an_interrupt() -> None:
+    """From the first Ctrl-C on, this process has `GRACE` seconds. Whatever handler a library has put in place, Python
+    writes the signal to a socket first, which a thread waits for."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+
+    def wait() -> None:
+        with writer:  # kept open as long as the thread
+            while signal.SIGINT not in reader.recv(64):
+                pass
+            time.sleep(GRACE)
+            leave()
+
+    threading.Thread(target=wait, name="interrupts", daemon=True).start()
+
+
+def leave() -> None:
+    """End this process now: no cleaning up, which a kill would not do either."""
+    sys.stdout.flush()
+    os.write(sys.stderr.fileno(), f"\n{LINE}".encode())
+    os._exit(EXIT_CODE)

@@ -1,0 +1,57 @@
+"""Ctrl-C: one line, exit code 130, soon; and the next build goes on from there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from world import World, copied, new_world
+
+from lwf_assets.graph.cells import cells
+
+
+def versions(world: World) -> dict[str, str]:
+    """The version of every artifact of the study."""
+    store, study = world.home.store, world.study
+    return {str(cell): store.built(cell.asset, cell.partition).version for cell in cells(study)}
+
+
+def interrupted(world: World, line: str) -> tuple[int, str]:
+    """`lwf build`, interrupted when it has written a line with this text; its exit code, and what it wrote then."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dagster_project.cli", "build"],
+        env={**os.environ, "LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file), "COLUMNS": "200"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    try:
+        for written in process.stderr:
+            if line in written:
+                break
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return process.returncode, told
+
+
+@pytest.mark.slow
+def test_an_interrupted_build_ends_with_one_line_and_goes_on(built_once: World, tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    for line in ("to build, at most", "sums: learning_data", "|sums: "):
+        code, told = interrupted(world, line)
+        assert code == 130, told
+        lines = [text for text in told.splitlines() if text.strip() and "━" not in text and ": " not in text]
+        assert lines == ["Interrupted. The next build goes on from here."], told
+    world.build()
+    assert versions(world) == versions(copied(built_once, tmp_path / "copy"))
+    assert not list(world.home.store.root.rglob(".draft-*"))
