@@ -63,6 +63,7 @@ def serve(
             *("--default-artifact-root", artifacts),
         ]
     servers: dict[str, subprocess.Popen[bytes]] = {}
+    signal.set_wakeup_fd(-1)  # stopping them takes longer than Ctrl-C gives other commands to end
     for stop in (signal.SIGINT, signal.SIGTERM):  # also where the shell has it ignored, as for jobs in the background
         signal.signal(stop, signal.default_int_handler)
     try:
