@@ -95,10 +95,8 @@ def _refuse_unchecked(study: Study, home: Home, checkpoint: Cell) -> None:
 
 def _challenger(client: MlflowClient, uri: str, study: Study, home: Home, partition: Partition) -> ModelVersion:
     """The version of the current checkpoint; registered now if the registry is a new one."""
-    name, checkpoint = (
-        registered_name(study.name, _checkpoint(partition)),
-        home.store.built("lwf_checkpoint", partition),
-    )
+    name = registered_name(study.name, _checkpoint(partition))
+    checkpoint = home.store.built("lwf_checkpoint", partition)
     found = _version(client, name, CHALLENGER)
     if found is None or found.tags.get(VERSION_TAG) != checkpoint.version:
         with FileLock(home.root / "mlflow.lock"):

@@ -13,6 +13,8 @@ SQLITE = "sqlite:///"
 
 def make_database(uri: str) -> None:
     """Make the database at `uri` if it is one in SQLite that is not there; servers look after their own."""
+    for name in ("mlflow", "alembic"):  # it is made with some forty lines of log
+        logging.getLogger(name).setLevel(logging.ERROR)
     if uri.startswith(SQLITE) and "?" not in uri and ":memory:" not in uri:
         # MLflow's last step is to add an experiment.
         make_whole(Path(uri.removeprefix(SQLITE)), _make, {"": "experiments"})
@@ -21,8 +23,6 @@ def make_database(uri: str) -> None:
 def _make(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    for name in ("mlflow", "alembic"):  # it is made with some forty lines of log
-        logging.getLogger(name).setLevel(logging.ERROR)
     make: Any = SqlAlchemyStore  # untyped
     store = make(f"{SQLITE}{path}", (path.parent.parent / "mlflow-artifacts").as_uri())
     store.engine.dispose()

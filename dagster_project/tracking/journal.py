@@ -117,7 +117,9 @@ def left_journal(path: Path) -> Iterator[Journal | None]:
         with _lock(path):
             journal = read_journal(path)
             if journal.entries and journal.entries[-1]["entry"] != END:
-                journal.add(END, status="KILLED", error="its process died")
+                # In memory alone: the last line may be cut short, and nothing may be written behind half a line.
+                end = {"entry": END, "time": int(time.time() * 1000), "status": "KILLED", "error": "its process died"}
+                journal.entries.append(end)
             yield journal if journal.entries else None
             if journal.is_sent or not journal.entries:
                 journal.remove()

@@ -8,7 +8,8 @@ from pathlib import Path
 from lwf_assets.disk.hashes import hash_file
 from lwf_assets.lineage.chain import Chain, Fault, Link
 from lwf_assets.store.manifest import MANIFEST, contents_version, is_older_than_seals, recorded_recipe
-from lwf_assets.store.store import Store, read_verdicts
+from lwf_assets.store.records import read_verdicts
+from lwf_assets.store.store import Store
 from lwf_assets.store.verification import troubles
 
 

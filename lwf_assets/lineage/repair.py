@@ -13,7 +13,8 @@ from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.replay import cell_of, make_again
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.manifest import MANIFEST, Manifest
-from lwf_assets.store.store import Store, believed
+from lwf_assets.store.records import believed
+from lwf_assets.store.store import Store
 from lwf_assets.store.verification import DamagedArtifactError, troubles
 
 

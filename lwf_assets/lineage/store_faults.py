@@ -11,7 +11,8 @@ from lwf_assets.disk.sums import SUMS, is_as_summed, unsealed
 from lwf_assets.lineage.chain import Fault
 from lwf_assets.lineage.garbage import KEPT
 from lwf_assets.store.manifest import MANIFEST, VERSION_LENGTH, Manifest, is_older_than_seals
-from lwf_assets.store.store import STUDIES, Store, believed, read_verdicts
+from lwf_assets.store.records import believed, read_verdicts
+from lwf_assets.store.store import STUDIES, Store
 from lwf_assets.store.verification import troubles
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from filelock import FileLock
 from lwf_assets.disk.hashes import hash_file, stamp_of
 from lwf_assets.shipped import shipped
 from lwf_assets.store.store import Store
+from lwf_assets.store.verification import Memory
 
 HOME_VARIABLE = "LWF_HOME"
 STUDY_VARIABLE = "LWF_STUDY"
@@ -55,6 +55,7 @@ class FileHashes:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._memory = Memory(path)
 
     def __call__(self, path: Path) -> str:
         """sha256, in hex, of the file at `path`.
@@ -64,20 +65,11 @@ class FileHashes:
         """
         stamp = stamp_of(path)
         key = str(path.resolve())
-        known = self._known().get(key)
-        if known is not None and known[:-1] == list(stamp):
-            return str(known[-1])
+        known = self._memory.known().get(key)
+        if known is not None and known[:-1] == stamp:
+            return known[-1]
         digest = hash_file(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._path.with_suffix(".lock")):
-            replacement = self._path.with_suffix(".new")
-            replacement.write_text(json.dumps({**self._known(), key: [*stamp, digest]}, indent=0))
-            replacement.replace(self._path)
+            self._memory.keep({**self._memory.known(), key: (*stamp, digest)})
         return digest
-
-    def _known(self) -> dict[str, list[int | str]]:
-        try:
-            known = json.loads(self._path.read_text())
-        except (OSError, ValueError):  # a memo that cannot be read is only a slower start
-            return {}
-        return known if isinstance(known, dict) else {}

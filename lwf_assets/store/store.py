@@ -22,7 +22,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -45,15 +44,19 @@ from lwf_assets.store.manifest import (
     cell_name,
     contents_version,
     input_order,
-    is_older_than_seals,
 )
 from lwf_assets.store.partition import Partition, folder_name
+from lwf_assets.store.records import (
+    VERDICTS_SEAL,
+    believed,
+    current_manifest_in,
+    current_recipe,
+    manifest_of_recipe,
+    read_verdicts,
+)
 from lwf_assets.store.verification import Memory, Remembered, refuse_damaged
 
 STUDIES = "studies"
-
-VERDICTS_SEAL = "sha256"
-"""Key, beside the checks' names, of the hash of what they said."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Store:
 
     def by_recipe(self, asset: str, partition: Partition, recipe: str) -> Artifact | None:
         """The artifact that `recipe` gave, if it is in the store with all its files."""
-        manifest = _manifest_of(self.folder(asset, partition), recipe)
+        manifest = manifest_of_recipe(self.folder(asset, partition), recipe)
         if manifest is None:
             return None
         path = self.folder(asset, partition) / manifest.version
@@ -134,7 +137,7 @@ class Store:
 
     def current(self, asset: str, partition: Partition) -> Artifact | None:
         """The artifact that the study last asked for, if it is in the store with all its files."""
-        recipe = _current_recipe(self.folder(asset, partition))
+        recipe = current_recipe(self.folder(asset, partition))
         return None if recipe is None else self.by_recipe(asset, partition, recipe)
 
     def built(self, asset: str, partition: Partition) -> Artifact:
@@ -164,7 +167,7 @@ class Store:
 
     def current_manifest(self, asset: str, key: str | None) -> Manifest | None:
         """The manifest of what the study last asked for, whether its files are still there or not."""
-        return _current_manifest(self.folder_of(asset, key))
+        return current_manifest_in(self.folder_of(asset, key))
 
     def is_current(self, manifest: Manifest) -> bool:
         """Whether the artifact is what its study last asked for."""
@@ -186,7 +189,7 @@ class Store:
     def current_manifests(self) -> Iterator[tuple[Path, Manifest | None]]:
         """Every pointer to what a study last asked for, with the manifest; None where it leads to none."""
         for pointer in sorted(self.root.glob("*/*/current")):
-            yield pointer, _current_manifest(pointer.parent)
+            yield pointer, current_manifest_in(pointer.parent)
 
     def artifact_folder(self, entry: InputVersion | Manifest) -> Path:
         """Where the files of an artifact are."""
@@ -320,70 +323,6 @@ class Store:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, manifest.to_json())
         return Artifact(target, manifest)
-
-
-def _current_recipe(folder: Path) -> str | None:
-    """None too where the pointer is damaged: the next build sets it anew."""
-    try:
-        recipe = (folder / "current").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return recipe if re.fullmatch(r"[\w-]+", recipe) else None
-
-
-def _current_manifest(folder: Path) -> Manifest | None:
-    recipe = _current_recipe(folder)
-    return None if recipe is None else _manifest_of(folder, recipe)
-
-
-def _manifest_of(folder: Path, recipe: str) -> Manifest | None:
-    """The manifest of what a recipe last gave. Where its entry is damaged, it is found by its seal."""
-    entry = folder / "recipes" / f"{recipe}.json"
-    manifest = believed(entry, folder)
-    if manifest is not None or not entry.exists():
-        return manifest
-    kept = sorted((folder / "manifests").glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
-    sealed = (believed(path, folder) for path in kept)
-    return next((manifest for manifest in sealed if manifest is not None and manifest.recipe == recipe), None)
-
-
-def believed(path: Path, folder: Path) -> Manifest | None:
-    """The manifest in a file of the `recipes` or the `manifests` of `folder`; None where it is missing, or is not as it
-    was written: not sealed, or of another cell or recipe than the place that it is at.
-
-    Raises:
-        LwfError: it is as it was written, but not by this version of the code.
-    """
-    try:
-        seal = hash_file(path)
-    except OSError:
-        return None
-    sealed = folder / "manifests" / f"{seal}.json"
-    try:
-        manifest = Manifest.read(path)
-    except LwfError:
-        if sealed.is_file():  # it is as it was written, by another version of this code
-            raise
-        return None
-    if path.parent.name == "recipes":
-        beside = folder / manifest.version / MANIFEST
-        known = hash_file(beside) == seal if beside.is_file() else is_older_than_seals(manifest)
-        named = path.stem == manifest.recipe and (known or sealed.is_file())
-    else:
-        named = path.stem == seal
-    of_folder = (manifest.asset, folder_name(manifest.partition)) == (folder.parent.name, folder.name)
-    return manifest if named and of_folder and contents_version(manifest.files) == manifest.version else None
-
-
-def read_verdicts(path: Path) -> dict[str, dict[str, Any]] | None:
-    """What checks said, by check; None where the file is missing or was changed since it was written."""
-    try:
-        verdicts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        seal = verdicts.pop(VERDICTS_SEAL, None)
-        whole = seal in (None, canonical_hash(verdicts))  # None: from before there were seals
-    except (OSError, ValueError, AttributeError):
-        return None
-    return verdicts if whole and all(isinstance(verdict, dict) for verdict in verdicts.values()) else None
 
 
 def _replace_folder(target: Path, draft: Path) -> None:

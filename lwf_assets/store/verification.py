@@ -31,7 +31,7 @@ class DamagedArtifactError(LwfError):
 
 
 class Memory:
-    """What was hashed of one artifact: sha256 by path and stamp, in one JSON file."""
+    """What was hashed: sha256 by name and stamp, in one JSON file. One that is lost only costs time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -87,7 +87,7 @@ def test_all_of_a_journal_arrives_and_the_journal_is_gone(home: Home, uri: str) 
     assert curve(uri, run) == [(step, 1.0 / (step + 1)) for step in range(2500)]
 
 
-@pytest.mark.parametrize("request_number", range(1, 12))
+@pytest.mark.parametrize("request_number", range(1, 9))
 def test_a_failure_or_a_kill_at_any_request_changes_nothing(
     home: Home, uri: str, request_number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,9 +110,7 @@ def test_a_failure_or_a_kill_at_any_request_changes_nothing(
             patch.setattr(MlflowClient, name, lost(getattr(MlflowClient, name)))
         kept = path.read_bytes()
         failed = resend(uri, home)
-    if left[0] > 0:
-        assert failed == []  # there are not as many requests
-        return
+    assert left[0] == 0
     assert [why for _, why in failed] == ["MlflowException: the connection was lost"]
     assert path.read_bytes() == kept
     path.with_suffix(".sent").unlink(missing_ok=True)  # a kill before it was written

@@ -14,7 +14,8 @@ from lwf_assets.disk.hashes import hash_file
 from lwf_assets.errors import LwfError
 from lwf_assets.store import verification
 from lwf_assets.store.manifest import MANIFEST
-from lwf_assets.store.store import Artifact, Store, read_verdicts
+from lwf_assets.store.records import read_verdicts
+from lwf_assets.store.store import Artifact, Store
 from lwf_assets.store.verification import DamagedArtifactError
 
 
