@@ -29,6 +29,8 @@ def interrupted(world: World, line: str) -> tuple[int, str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Jobs in the background have it ignored, and so have their children, which is right for them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     try:
