@@ -12,6 +12,7 @@ import dagster as dg
 
 from dagster_project.assets import FORCE_TAG
 from dagster_project.builds.batches import RunBatch, next_batch
+from dagster_project.builds.libraries import libraries_left_alone
 from dagster_project.checks import PROMOTION_CHECK, blocking_keys
 from dagster_project.definitions import build_definitions
 from dagster_project.runs.instance import open_instance
@@ -55,18 +56,20 @@ def build(
     forced = set(force)
     ran: list[Cell] = []
     not_promoted: list[str] = []
-    while True:
-        plan = make_plan(study, home.store, home.file_hashes, only=only, force=forced)
-        batch = next_batch(study, plan)
-        if batch is None:
-            _refuse_blocked(plan.blocked)
-            if not_promoted:
-                raise LwfError(f"everything is built, but not promoted: {'; '.join(not_promoted)}")
-            return ran
-        tell(batch)
-        not_promoted += _run(study, definitions, instance, batch, forced)
-        ran += batch.cells
-        forced -= set(batch.cells)
+    with libraries_left_alone() as leave_alone:
+        while True:
+            leave_alone()
+            plan = make_plan(study, home.store, home.file_hashes, only=only, force=forced)
+            batch = next_batch(study, plan)
+            if batch is None:
+                _refuse_blocked(plan.blocked)
+                if not_promoted:
+                    raise LwfError(f"everything is built, but not promoted: {'; '.join(not_promoted)}")
+                return ran
+            tell(batch)
+            not_promoted += _run(study, definitions, instance, batch, forced)
+            ran += batch.cells
+            forced -= set(batch.cells)
 
 
 def _run(
