@@ -25,6 +25,7 @@ from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, encode_sample
 from lwf_assets.engine.unlearning.periodic import STATE_FILE, PeriodicUnlearning
+from lwf_assets.engine.unlearning.saved_state import SavedState
 from lwf_assets.errors import LwfError
 from lwf_assets.tasks.sources import file_rows
 
@@ -257,8 +258,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(settings: dict[str, Any], tm
     uninterrupted, resumed = _unlearning(), _unlearning()
     whole = _weights(_train(tmp_path, uninterrupted, **settings))
 
-    saved = torch.load(tmp_path / "checkpoint-3" / STATE_FILE, weights_only=True)
-    assert {entry["step"] for entry in saved["ledger"]} == {2}
+    saved = SavedState.read(tmp_path / "checkpoint-3" / STATE_FILE, torch.device("cpu"))
+    assert {entry.step for entry in saved.ledger.entries} == {2}
     other = tiny_llama(seed=5)
     again = _weights(_train(tmp_path, resumed, model=other, resume=str(tmp_path / "checkpoint-3"), **settings))
     assert not _differing(again, whole)

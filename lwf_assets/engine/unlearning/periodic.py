@@ -18,6 +18,7 @@ from lwf_assets.engine.training.callback_state import save_state, saved_state
 from lwf_assets.engine.unlearning.ledger import Ledger, LedgerEntry
 from lwf_assets.engine.unlearning.objectives import Ascent, Objective
 from lwf_assets.engine.unlearning.retention import Retention
+from lwf_assets.engine.unlearning.saved_state import SavedState
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STATE_FILE", "LedgerEntry", "PeriodicUnlearning", "Timing", "unlearning_steps"]
 
-STATE_FILE = "periodic_unlearning.pt"
+STATE_FILE = "periodic_unlearning.safetensors"
 Timing = Literal["periodic", "upfront", "random"]
 
 
@@ -210,12 +211,8 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save the unlearning's state next to the learner's."""
         assert self._optimizer is not None
-        kept = {
-            "optimizer": self._optimizer.state_dict(),
-            "ledger": self._ledger.to_save(),
-            "reference_nll": self._reference_nll,
-        }
-        save_state(args, state, STATE_FILE, lambda path: torch.save(kept, path))
+        kept = SavedState(self._optimizer.state_dict(), self._ledger, self._reference_nll)
+        save_state(args, state, STATE_FILE, kept.write)
 
     def _make_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -227,11 +224,10 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         return optimizer(trainable, lr=self.forgetting_rate, fused=fused)
 
     def _resume(self, path: Path, model: PreTrainedModel) -> None:
-        saved = torch.load(path, map_location=model.device, weights_only=True)
+        saved = SavedState.read(path, model.device)
         assert self._optimizer is not None
-        self._optimizer.load_state_dict(saved["optimizer"])
-        self._ledger = Ledger(saved["ledger"])
-        self._reference_nll = saved.get("reference_nll")
+        self._optimizer.load_state_dict(saved.optimizer)
+        self._ledger, self._reference_nll = saved.ledger, saved.reference_nll
         if self.objective.needs_reference and self._reference_nll is None:
             raise LwfError(
                 f"{path}: was written without the reference likelihoods that the objective needs; resume with the "

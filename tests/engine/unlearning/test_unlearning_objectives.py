@@ -16,9 +16,11 @@ from trainers import Poison, Snapshots, StopAt, StoppedError, trainer
 from transformers import PreTrainedModel
 
 from lwf_assets.engine.samples import Sample, seeded_batch
+from lwf_assets.engine.unlearning.ledger import Ledger
 from lwf_assets.engine.unlearning.objectives import NPO, Nothing, Objective, SimNPO
 from lwf_assets.engine.unlearning.periodic import STATE_FILE, LedgerEntry, PeriodicUnlearning
 from lwf_assets.engine.unlearning.retention import Retention
+from lwf_assets.engine.unlearning.saved_state import SavedState
 from lwf_assets.errors import LwfError
 
 FORGOTTEN, RETAINED = random_samples(9, seed=7), random_samples(7, seed=8)
@@ -287,16 +289,17 @@ def test_a_state_from_before_there_were_objectives(tmp_path: Path) -> None:
     uninterrupted = _resumable(whole)
     trainer(tmp_path, whole, [uninterrupted], **SAVING).train()
     checkpoint = tmp_path / "checkpoint-3"
-    state = torch.load(checkpoint / STATE_FILE, weights_only=True)
-    old = [{key: value for key, value in entry.items() if key != "update_norm"} for entry in state["ledger"]]
-    torch.save({"optimizer": state["optimizer"], "ledger": old}, checkpoint / STATE_FILE)
+    state = SavedState.read(checkpoint / STATE_FILE, torch.device("cpu"))
+    entries = [{k: v for k, v in entry.items() if k != "update_norm"} for entry in state.ledger.to_save()]
+    old = SavedState(state.optimizer, Ledger(entries), None)
+    old.write(checkpoint / STATE_FILE)
     resumed = tiny_llama(seed=5)
     unlearning = _resumable(resumed)
     trainer(tmp_path, resumed, [unlearning], **SAVING).train(resume_from_checkpoint=str(checkpoint))
     assert unlearning.ledger == uninterrupted.ledger
     assert same_bits(weights(resumed), weights(whole))
 
-    torch.save({"optimizer": state["optimizer"], "ledger": old}, checkpoint / STATE_FILE)
+    old.write(checkpoint / STATE_FILE)
     with pytest.raises(LwfError, match=rf"{STATE_FILE}: was written without the reference likelihoods"):
         trainer(tmp_path, tiny_llama(), [_resumable(resumed, objective=NPO())], **SAVING).train(
             resume_from_checkpoint=str(checkpoint)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 from by_hand import same_bits, weights
+from safetensors import SafetensorError
 from tiny import random_samples, tiny_llama
 from trainers import StopAt, StoppedError, trainer
 
@@ -73,3 +76,18 @@ def test_a_checkpoint_without_the_callbacks_state(tmp_path: Path) -> None:
     (checkpoint / STATE_FILE).unlink()
     with pytest.raises(LwfError, match=rf"checkpoint-6: holds no {STATE_FILE}"):
         trainer(tmp_path, tiny_llama(), [_unlearning()], **SAVING).train(resume_from_checkpoint=str(checkpoint))
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, ("run",)
+
+
+def test_a_pickle_in_place_of_the_state_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer(tmp_path, tiny_llama(), [_unlearning()], **SAVING).train()
+    checkpoint = tmp_path / "checkpoint-6"
+    (checkpoint / STATE_FILE).write_bytes(pickle.dumps(_Payload()))
+    with pytest.raises(SafetensorError):
+        trainer(tmp_path, tiny_llama(), [_unlearning()], **SAVING).train(resume_from_checkpoint=str(checkpoint))
+    assert not Path("run").exists()
