@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +22,7 @@ from dagster_project.cli.arguments import (
 )
 from dagster_project.cli.plan import totals_of
 from dagster_project.cli.report_table import print_reports
+from lwf_assets.disk.room import refusal, size_as_text
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells
 from lwf_assets.graph.table import ASSET
@@ -29,6 +32,7 @@ from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from dagster_project.builds.batches import RunBatch
+    from lwf_assets.planning.forecast import Foresight
 
 
 def build(
@@ -50,9 +54,10 @@ def build(
     made = make_plan(settings, home.store, home.file_hashes, only=only, force=forced)
     foresight = foresee(settings, home.store, made)
     if foresight.steps:
-        err.print(totals_of(foresight), soft_wrap=True)
+        err.print(totals_of(foresight, home), soft_wrap=True)
     # Dagster takes seconds to import, which a build with nothing to do can spare.
-    ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
+    with _refusals_told(home, foresight):
+        ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
     seconds = time.time() - began
     unsent = _send_what_is_left(home)
     if unsent is not None:
@@ -84,6 +89,21 @@ def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[C
             bars.console.print(line, soft_wrap=True)
 
         return run_build(study, home, only=only, force=forced, tell=tell)
+
+
+@contextmanager
+def _refusals_told(home: Home, foresight: Foresight) -> Iterator[None]:
+    """Says in one line what the operating system refused, and how much the whole build needs."""
+    try:
+        yield
+    except LwfError:
+        raise
+    except Exception as error:
+        said = refusal(error, home.root)
+        if said is None:
+            raise
+        needed = size_as_text(foresight.disk)
+        raise LwfError(f"{said}. This build writes at least {needed}; the next one goes on from here") from error
 
 
 def _send_what_is_left(home: Home) -> str | None:

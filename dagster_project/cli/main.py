@@ -25,7 +25,9 @@ from dagster_project.cli.serve import ui
 from dagster_project.cli.sql import sql
 from dagster_project.cli.track import track
 from dagster_project.runs.secrets import keep_secrets_out_of_logs, redacted
+from lwf_assets.disk.room import refusal
 from lwf_assets.errors import LwfError
+from lwf_assets.store.home import Home
 
 app = typer.Typer(
     name="lwf",
@@ -61,10 +63,11 @@ def main() -> None:
     end_soon_after_an_interrupt()
     try:
         app()
-    except LwfError as error:
-        err.print(Text.assemble(("Error: ", "bold red"), redacted(str(error))), soft_wrap=True)
-        sys.exit(1)
     except BaseException as error:
         if is_interrupt(error):
             leave()
-        raise
+        said = str(error) if isinstance(error, LwfError) else refusal(error, Home.from_environment().root)
+        if said is None:
+            raise
+        err.print(Text.assemble(("Error: ", "bold red"), redacted(said)), soft_wrap=True)
+        sys.exit(1)

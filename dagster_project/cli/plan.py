@@ -31,12 +31,13 @@ def plan(study: StudyOption, cell: CellOption = None, as_json: JsonOption = Fals
         return
     out.print(_plan_tree(settings, made, foresight))
     if foresight.steps:
-        out.print(totals_of(foresight), soft_wrap=True)
+        out.print(totals_of(foresight, home), soft_wrap=True)
 
 
-def totals_of(foresight: Foresight) -> Text:
+def totals_of(foresight: Foresight, home: Home) -> Text:
     """What all steps will cost together; times only where something of the kind was built before."""
     from lwf_assets.cost.free_memory import gigabytes
+    from lwf_assets.disk.room import free_on_disk, size_as_text
 
     total = Text(f"{len(foresight.steps)} to build")
     if foresight.seconds is not None:
@@ -45,6 +46,10 @@ def totals_of(foresight: Foresight) -> Text:
             total.append(f" without {foresight.untimed} of a kind that was never built here")
     if foresight.memory is not None:
         total.append(f", at most {gigabytes(foresight.memory)} of memory")
+    free = free_on_disk(home.root)
+    total.append(f", at least {size_as_text(foresight.disk)} of disk")
+    if foresight.disk > free:
+        total.append(f", of which {size_as_text(free)} are free", style="bold red")
     return total
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -32,8 +33,13 @@ _PASSING = {
     errno.ETIMEDOUT,
     errno.ENOSPC,
 }
+_FULL = ("No space left on device", "database or disk is full")
+"""A full disk, as said by libraries that do not pass on the number."""
 _PASSING_STATUS = {429, 502, 503, 504}
 """What servers answer that are busy or starting."""
+
+
+_log = logging.getLogger("lwf.build")
 
 
 class Kind(StrEnum):
@@ -67,6 +73,7 @@ def _is_passing(error: BaseException | None) -> bool:
         or (type(error).__module__.startswith("psycopg2") and type(error).__name__ in databases)
         or (isinstance(error, OSError) and error.errno in _PASSING)
         or (isinstance(error, sqlite3.OperationalError) and "locked" in str(error))
+        or any(words in str(error) for words in _FULL)
         or type(error).__name__ in names
     )
     return own or _is_passing(error.__cause__ or error.__context__)
@@ -90,7 +97,9 @@ def told_to_dagster(context: dg.AssetExecutionContext | dg.OpExecutionContext) -
         kind = kind_of(error)
         if kind == Kind.PASSING and context.retry_number < RETRIES:
             wait = FIRST_WAIT * 4**context.retry_number
-            context.log.warning(f"{error!r} may pass: trying again in {wait} s")
+            may_pass = f"{error} (this may pass: trying again in {wait} s)"
+            context.log.warning(may_pass)
+            _log.warning("%s", may_pass)  # for those who build by hand, who do not see Dagster's
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait) from error
         context.instance.add_run_tags(context.run_id, {FAILURE_TAG: kind.value})
         if isinstance(error, LwfError):

@@ -1,4 +1,4 @@
-"""What a plan will cost: seconds and memory of every step that does work, and of them all together."""
+"""What a plan will cost: seconds, memory and disk of every step that does work, and of them all together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lwf_assets.cost.cell_cost import cost_of
+from lwf_assets.cost.disk_space import DiskSpace, disk_space_of
 from lwf_assets.cost.free_memory import free_memory
 from lwf_assets.cost.wall_time import Pace
 from lwf_assets.graph.cells import Cell
@@ -14,10 +15,14 @@ from lwf_assets.planning.plan import Action, Plan, Step
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.study.study import Study
 
+RECORDS = 200_000
+"""Bytes that Dagster and MLflow write of a step."""
+
 
 @dataclass(frozen=True)
 class Foreseen:
-    """One step's wall time in seconds and peak memory in bytes; None where neither the store nor the model says.
+    """One step's wall time in seconds, peak memory in bytes, and room on the disk; None where neither the store nor the
+    model says.
 
     `surely` is the part of the memory that is needed whatever the lengths of the rows; with more than the `free` bytes
     the step will be refused. `guessed`: typical lengths stood in for those of data that are not there yet.
@@ -25,6 +30,7 @@ class Foreseen:
 
     seconds: float | None
     memory: int | None
+    disk: DiskSpace
     surely: int
     free: int | None
     guessed: bool
@@ -53,6 +59,13 @@ class Foresight:
         return max((step.memory for step in self.steps.values() if step.memory is not None), default=None)
 
     @property
+    def disk(self) -> int:
+        """Bytes that all steps together surely write and keep, records of them included, and the most that one of them
+        needs meanwhile."""
+        spaces = [step.disk for step in self.steps.values()]
+        return sum(space.kept + RECORDS for space in spaces) + max((space.meanwhile for space in spaces), default=0)
+
+    @property
     def untimed(self) -> int:
         """Steps whose time nothing is known about."""
         return sum(step.seconds is None for step in self.steps.values())
@@ -66,14 +79,20 @@ class Foresight:
             "seconds": _rounded(self.seconds),
             "steps_without_seconds": self.untimed,
             "memory_bytes": self.memory,
+            "disk_bytes": self.disk,
         }
 
     def _of(self, step: Step) -> dict[str, Any]:
         foreseen = self.steps.get(step.cell)
         if foreseen is None:
-            return {"seconds": None, "memory_bytes": None}
-        entry = {"seconds": _rounded(foreseen.seconds), "memory_bytes": foreseen.memory, "guessed": foreseen.guessed}
-        return {**entry, "cannot_fit": foreseen.cannot_fit}
+            return {"seconds": None, "memory_bytes": None, "disk_bytes": None}
+        return {
+            "seconds": _rounded(foreseen.seconds),
+            "memory_bytes": foreseen.memory,
+            "disk_bytes": foreseen.disk.needed,
+            "guessed": foreseen.guessed,
+            "cannot_fit": foreseen.cannot_fit,
+        }
 
 
 def foresee(study: Study, store: Store, plan: Plan) -> Foresight:
@@ -91,7 +110,9 @@ def foresee(study: Study, store: Store, plan: Plan) -> Foresight:
         if step.action == Action.MAKE:
             cost = cost_of(study, step.cell, known)
             seconds = pace.seconds(step.cell, cost, step.recipe)
-            steps[step.cell] = Foreseen(seconds, cost.memory, cost.surely, free[cost.on_accelerator], cost.guessed)
+            space = disk_space_of(study, step.cell, known)
+            room = free[cost.on_accelerator]
+            steps[step.cell] = Foreseen(seconds, cost.memory, space, cost.surely, room, cost.guessed)
     return Foresight(steps)
 
 
