@@ -44,6 +44,7 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build everything that is stale; reuse what the store already has."""
+    from lwf_assets.cost.process_limits import refuse_tight_limits
     from lwf_assets.planning.forecast import foresee
     from lwf_assets.planning.plan import make_plan
 
@@ -56,6 +57,8 @@ def build(
     if foresight.steps:
         err.print(totals_of(foresight, home), soft_wrap=True)
     # Dagster takes seconds to import, which a build with nothing to do can spare.
+    if foresight.steps:
+        refuse_tight_limits(foresight.memory)
     with _refusals_told(home, foresight):
         ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
     seconds = time.time() - began

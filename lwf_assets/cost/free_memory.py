@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -87,14 +88,28 @@ def _on_device_of_torch() -> int | None:
 
 
 def free_on_host() -> int | None:
-    """Bytes that this process can still get on the host, swap included, within the limits of its control groups; None
-    where the system does not say it as Linux does."""
+    """Bytes that this process can still get on the host, swap included, within its own limits and those of its control
+    groups; None where the system does not say it as Linux does."""
     try:
-        lines = (PROC / "meminfo").read_text().splitlines()
-        values = {name: int(rest.split()[0]) * 1024 for name, rest in (line.split(":", 1) for line in lines)}
-        return min([values["MemAvailable"], *_rooms_of_groups()]) + values.get("SwapFree", 0)
+        values = _kilobytes(PROC / "meminfo")
+        free = min([values["MemAvailable"], *_rooms_of_groups()]) + values.get("SwapFree", 0)
+        return min([free, *_rooms_of_process()])
     except (OSError, ValueError, KeyError, IndexError):
         return None
+
+
+def _kilobytes(path: Path) -> dict[str, int]:
+    """The lines of a file that have a number of kB, in bytes."""
+    lines = (line.split(":", 1) for line in path.read_text().splitlines())
+    return {name: int(rest.split()[0]) * 1024 for name, rest in lines if rest.endswith(" kB")}
+
+
+def _rooms_of_process() -> Iterator[int]:
+    """Bytes left within the limits that `ulimit -v` and `ulimit -d` set."""
+    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most = resource.getrlimit(limit)[0]
+        if most != resource.RLIM_INFINITY:
+            yield most - _kilobytes(PROC / "self" / "status")[used]
 
 
 def _rooms_of_groups() -> Iterator[int]:

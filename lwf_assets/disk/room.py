@@ -49,8 +49,8 @@ def refusal(error: BaseException, home: Path) -> str | None:
         if number == errno.EROFS or (number in (errno.EACCES, errno.EPERM) and named and home in named.parents):
             return f"{named or home}: cannot be written. Mount it for writing, or name another place with LWF_HOME"
         if number in (errno.EMFILE, errno.ENFILE):
-            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            return f"`ulimit -n` allows {limit} open files, which is too few; {_ENOUGH_FILES} are enough"
+            files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            return f"`ulimit -n` allows {files} open files, which is too few; {_ENOUGH_FILES} are enough"
         if number == errno.ENOMEM or isinstance(one, MemoryError):
             return "there is no more memory for this process. `lwf plan` says how much each step needs at most"
     return None

@@ -100,7 +100,7 @@ def test_the_plan_in_words_shows_them_behind_the_action(built: World) -> None:
     assert "sums  make  " in words
     assert ", 0.5 GB" in words
     assert words.splitlines()[-1].startswith("12 to build: ~")
-    assert words.splitlines()[-1].endswith(", at most 0.5 GB of memory")
+    assert words.splitlines()[-1].endswith(", at most 0.5 GB of memory, at least 2.9 MB of disk")
 
 
 def test_in_an_empty_home_no_time_is_made_up(built: World) -> None:
