@@ -1,4 +1,4 @@
-"""What several commands take: the study, one of its cells, JSON; and where they print."""
+"""What several commands take: the study, one of its cells, JSON."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells
 from lwf_assets.store.home import STUDY_VARIABLE, default_study
 from lwf_assets.store.partition import Partition
 from lwf_assets.study.study import Study
-
-out = Console()
-err = Console(stderr=True)
 
 StudyOption = Annotated[
     Path,

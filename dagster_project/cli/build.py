@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from dagster_project.cli.arguments import (
-    CellOption,
-    JsonOption,
-    StudyOption,
-    cells_asked_for,
-    err,
-    out,
-    reports_asked_for,
-)
+from dagster_project.cli.arguments import CellOption, JsonOption, StudyOption, cells_asked_for, reports_asked_for
+from dagster_project.cli.console import err, out
 from dagster_project.cli.plan import totals_of
 from dagster_project.cli.report_table import print_reports
 from lwf_assets.disk.room import refusal, size_as_text

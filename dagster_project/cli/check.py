@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from dagster_project.cli.arguments import JsonOption, StudyOption, out
+from dagster_project.cli.arguments import JsonOption, StudyOption
+from dagster_project.cli.console import out
 from lwf_assets.study.file import load_study
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from dagster_project.cli.arguments import err
+from dagster_project.cli.console import err
 
 
 def init(

@@ -12,7 +12,8 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from dagster_project.cli.arguments import JsonOption, err, out
+from dagster_project.cli.arguments import JsonOption
+from dagster_project.cli.console import err, out
 from lwf_assets.errors import LwfError
 from lwf_assets.store.home import Home
 

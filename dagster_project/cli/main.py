@@ -13,9 +13,9 @@ import typer
 from rich.text import Text
 
 from dagster_project.cli import lineage
-from dagster_project.cli.arguments import err
 from dagster_project.cli.build import build
 from dagster_project.cli.check import check
+from dagster_project.cli.console import err
 from dagster_project.cli.export import export
 from dagster_project.cli.init import init
 from dagster_project.cli.interrupts import end_soon_after_an_interrupt, is_interrupt, leave

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from rich.tree import Tree
 
-from dagster_project.cli.arguments import CellOption, JsonOption, StudyOption, cells_asked_for, out
+from dagster_project.cli.arguments import CellOption, JsonOption, StudyOption, cells_asked_for
+from dagster_project.cli.console import out
 from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 from lwf_assets.study.study import Study

@@ -10,15 +10,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from dagster_project.cli.arguments import (
-    CellOption,
-    JsonOption,
-    StudyOption,
-    err,
-    out,
-    partition_of_cell,
-    reports_asked_for,
-)
+from dagster_project.cli.arguments import CellOption, JsonOption, StudyOption, partition_of_cell, reports_asked_for
+from dagster_project.cli.console import err, out
 from dagster_project.cli.report_table import print_reports, report_figures
 from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import Home

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.cli.arguments import StudyOption, err
+from dagster_project.cli.arguments import StudyOption
+from dagster_project.cli.console import err
 from dagster_project.tracking.address import PORT
 from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study

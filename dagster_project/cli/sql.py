@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dagster_project.cli.arguments import JsonOption, StudyOption, err, out
+from dagster_project.cli.arguments import JsonOption, StudyOption
+from dagster_project.cli.console import err, out
 from lwf_assets.store.home import Home
 from lwf_assets.study.file import load_study
 

@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dagster_project.cli.arguments import JsonOption, err, out
+from dagster_project.cli.arguments import JsonOption
+from dagster_project.cli.console import err, out
 from lwf_assets.store.home import Home
 from lwf_assets.store.manifest import cell_name
 

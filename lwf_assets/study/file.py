@@ -6,46 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from lwf_assets.errors import LwfError
 from lwf_assets.study.mistakes import explain
 from lwf_assets.study.study import MIXED, Study
-
-
-class _Replace(dict[str, Any]):
-    """A mapping tagged `!replace`: takes the place of the inherited one instead of being merged into it."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key written twice, which plain YAML silently overwrites."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The mapping as it is written, before `<<` brings in keys that it may well override."""
-        node = super().compose_mapping_node(anchor)
-        assert isinstance(node, yaml.MappingNode)
-        seen = set()
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode):
-                if (key_node.tag, key_node.value) in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {key_node.value!r} appears twice", problem_mark=key_node.start_mark
-                    )
-                seen.add((key_node.tag, key_node.value))
-        return node
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    return loader.construct_mapping(node, deep=True)  # deep, so that a mapping that contains itself is detected
-
-
-def _replacement(loader: _Loader, node: yaml.MappingNode) -> _Replace:
-    return _Replace(_mapping(loader, node))
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_constructor("!replace", _replacement)
+from lwf_assets.study.yaml_document import Replace, read_yaml
 
 
 def load_study(path: str | Path) -> Study:
@@ -94,18 +60,7 @@ def _inherited(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise LwfError(f"{path}: the study file does not exist") from None
-    except UnicodeDecodeError as error:
-        raise LwfError(f"{path}: not valid UTF-8 at byte {error.start}") from None
-    except OSError as error:
-        raise LwfError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise LwfError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise LwfError(f"{path}: a study file is a mapping of keys such as `name`, `model`, `learning_tasks`")
     return values
@@ -125,7 +80,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _extends(value: Mapping[str, Any], inherited: Mapping[str, Any]) -> bool:
     """Whether a mapping adds to the inherited one. A source of another kind does not: they share no keys."""
     same_kind = value.get("kind", inherited.get("kind")) == inherited.get("kind")
-    return same_kind and not isinstance(value, _Replace)
+    return same_kind and not isinstance(value, Replace)
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:

@@ -22,7 +22,7 @@ from lwf_assets.store.home import Home
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.store.store import Artifact
-from lwf_assets.study.file import _Loader, load_study
+from lwf_assets.study.file import load_study
 from lwf_assets.study.sections import HubModel
 from lwf_assets.study.study import Study
 from lwf_assets.tasks.settings import HubSource
@@ -209,7 +209,7 @@ def marks(path: Path) -> dict[str, str | None]:
             mark = mark_of(name.start_mark.line) or inherited
             walk(value, f"{key}.{name.value}".lstrip("."), mark)
 
-    root = yaml.compose(path.read_text(), _Loader)
+    root = yaml.compose(path.read_text(), yaml.SafeLoader)
     assert root is not None
     walk(root, "", None)
     return found

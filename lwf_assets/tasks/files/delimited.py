@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.tasks.files.streams import text_lines
+from lwf_assets.tasks.files.streams import LONGEST_LINE, text_lines
 from lwf_assets.tasks.rows import beginning
 
 if TYPE_CHECKING:
@@ -19,9 +19,10 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 def read_delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """One row a line, its columns named by the first line; all values are text."""
-    lines = text_lines(path)
+    lines = text_lines(path, longest=LONGEST_LINE)
     first = next(lines, "")
     delimiter = delimiter_of(first)
+    csv.field_size_limit(LONGEST_LINE)  # for all of this process; by default less than a long text has
     reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:

@@ -102,6 +102,6 @@ def _json_kind(text: str) -> tuple[str, str] | None:
     first, _, rest = text.partition("\n")
     try:
         json.loads(first)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return ("a JSON object over several lines", ".json") if rest else None
     return ("JSON Lines, one object a line", ".jsonl") if rest.lstrip().startswith("{") else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.errors import LwfError
-from lwf_assets.tasks.files.streams import text_lines
+from lwf_assets.tasks.files.streams import LONGEST_LINE, text_lines
 from lwf_assets.tasks.rows import beginning
 
 if TYPE_CHECKING:
@@ -18,16 +18,14 @@ EXAMPLE = '{"prompt": "...", "answer": "..."}'
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """One row a line; blank lines are passed over."""
-    for number, line in enumerate(text_lines(path), start=1):
+    for number, line in enumerate(text_lines(path, longest=LONGEST_LINE), start=1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise LwfError(
-                f"{place}: not JSON: {error.msg} at character {error.colno}; the line begins {beginning(line)}"
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise LwfError(f"{place}: not JSON: {_trouble(error)}; the line begins {beginning(line)}") from error
         if not isinstance(row, dict):
             raise LwfError(f"{place}: each line must be one object such as {EXAMPLE}; it is {beginning(line)}")
         _check_text(row, place)
@@ -39,7 +37,9 @@ def read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         document = json.loads("".join(text_lines(path)))
     except json.JSONDecodeError as error:
-        raise LwfError(f"{path}, line {error.lineno}: not JSON: {error.msg} at character {error.colno}") from error
+        raise LwfError(f"{path}, line {error.lineno}: not JSON: {_trouble(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise LwfError(f"{path}: not JSON: {_trouble(error)}") from error
     if isinstance(document, dict):
         lists = {name: value for name, value in document.items() if isinstance(value, list)}
         if len(lists) != 1:
@@ -56,6 +56,12 @@ def read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise LwfError(f"{place}: each row must be one object such as {EXAMPLE}; it is {beginning(row)}")
         _check_text(row, place)
         yield place, row
+
+
+def _trouble(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.colno}"
+    return "it has too many lists or objects within each other" if isinstance(error, RecursionError) else str(error)
 
 
 def _check_text(row: dict[str, Any], place: str) -> None:

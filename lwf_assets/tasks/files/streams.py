@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 """By ending, in Arrow's names."""
+LONGEST_LINE = 16_000_000
+"""Bytes; a context of a million tokens is about a quarter of it."""
 
 
 @contextmanager
@@ -37,11 +39,22 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise LwfError(f"{path}: cannot be unpacked as {compression}: {error}") from error
 
 
-def text_lines(path: Path) -> Iterator[str]:
-    """The lines with their ends. Raises LwfError that names the line and the byte where the text is not UTF-8."""
+def text_lines(path: Path, *, longest: int | None = None) -> Iterator[str]:
+    """The lines with their ends.
+
+    Raises:
+        LwfError: names the line that has more than `longest` bytes, or the line and the byte where the text is not
+            UTF-8.
+    """
     offset = 0
+    limit = -1 if longest is None else longest + 1
     with opened(path) as file:
-        for number, raw in enumerate(file, start=1):
+        for number, raw in enumerate(iter(lambda: file.readline(limit), b""), start=1):
+            if longest is not None and len(raw) > longest:
+                raise LwfError(
+                    f"{path}, line {number}: has more than {longest:,} bytes, which no model reads as one row; are "
+                    "there line breaks between the rows?"
+                )
             try:
                 # Spreadsheets put a byte order mark before the first line.
                 yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
