@@ -18,10 +18,14 @@ def ui(
     dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = PORT,
     host: Annotated[str, typer.Option(help="Address to listen on. Neither UI has a login.")] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name that browsers call this machine by, as behind a proxy."),
+    ] = None,
 ) -> None:
     """Serve the Dagster UI with its daemon, and the MLflow UI, until Ctrl-C. They listen on the loopback address unless
     `--host` is given."""
     from dagster_project.ui.servers import serve
 
     load_study(study)  # a mistake in it is reported here and not in a server's log
-    serve(study.resolve(), Home.from_environment(), host, dagster_port, mlflow_port, tell=err.print)
+    serve(study.resolve(), Home.from_environment(), host, dagster_port, mlflow_port, tell=err.print, names=name or ())

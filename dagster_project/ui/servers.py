@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dagster_project.ui.guard import NAMES_VARIABLE, told_names
 from lwf_assets.errors import LwfError
 from lwf_assets.shipped import shipped
 from lwf_assets.store.home import HOME_VARIABLE, STUDY_VARIABLE, Home
@@ -21,9 +22,17 @@ EVERYWHERE = ("0.0.0.0", "::")
 
 
 def serve(
-    study: Path, home: Home, host: str, dagster_port: int, mlflow_port: int, *, tell: Callable[[str], None]
+    study: Path,
+    home: Home,
+    host: str,
+    dagster_port: int,
+    mlflow_port: int,
+    *,
+    tell: Callable[[str], None],
+    names: Sequence[str] = (),
 ) -> None:
-    """Run both on the address `host` until Ctrl-C or a termination signal, or until one of them ends.
+    """Run both on the address `host` until Ctrl-C or a termination signal, or until one of them ends. `names` are
+    others that browsers may call them by.
 
     Raises:
         LwfError: a port is taken, or a server ended by itself; its log is named.
@@ -52,10 +61,10 @@ def serve(
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background workers for what this project does not use
         "DO_NOT_TRACK": "1",
+        **_allowing(names),
     }
-    commands = {
-        "dagster": [*_program("dagster"), "dev", "-w", str(workspace_file()), "-h", host, "-p", str(dagster_port)],
-    }
+    dagster = (*_program("dagster_project.ui.guarded_dagster"), "dev", "-w", str(workspace_file()))
+    commands = {"dagster": [*dagster, "-h", host, "-p", str(dagster_port)]}
     if own_mlflow:
         artifacts = (home.root / "mlflow-artifacts").as_uri()
         commands["mlflow"] = [
@@ -83,6 +92,22 @@ def serve(
         tell("Stopping.")
     finally:
         _stop(servers)
+
+
+def _allowing(names: Sequence[str]) -> dict[str, str]:
+    """The variables by which both are told of names."""
+    names = [*names, *sorted(told_names())]
+    if not names:
+        return {}
+    from mlflow.server.security_utils import get_default_allowed_hosts
+
+    hosts = [*get_default_allowed_hosts(), *names, *(f"{name}:*" for name in names)]
+    origins = [f"{scheme}://{name}{port}" for name in names for scheme in ("http", "https") for port in ("", ":*")]
+    return {
+        NAMES_VARIABLE: ",".join(names),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
+    }
 
 
 def _program(module: str) -> tuple[str, ...]:
