@@ -6,6 +6,7 @@ Dagster itself keeps the order and lets its blocking checks block.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 
 import dagster as dg
@@ -21,6 +22,8 @@ from lwf_assets.graph.cells import Cell
 from lwf_assets.planning.plan import Step, make_plan
 from lwf_assets.store.home import Home
 from lwf_assets.study.study import Study
+
+_log = logging.getLogger("lwf.build")
 
 
 def build(
@@ -90,9 +93,12 @@ def _run(
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
+    failed = [evaluation for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
+    for evaluation in failed:
+        if evaluation.severity == dg.AssetCheckSeverity.WARN:
+            _log.warning("%s: %s", batch.partition.key, evaluation.description)
     if result.success:
         return []
-    failed = [evaluation for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
     not_promoted = [str(evaluation.description) for evaluation in failed if evaluation.check_name == PROMOTION_CHECK]
     reasons = [
         f"{evaluation.asset_key.to_user_string()}: check {evaluation.check_name} failed: {evaluation.description}"

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from dagster_project.tracking.address import shown
+from dagster_project.runs.failures import Kind, kind_of
+from dagster_project.tracking.address import is_there, shown
 from dagster_project.tracking.client import experiment_of, open_client
 from dagster_project.tracking.registry import CHALLENGER, VERSION_TAG, artifact_of, register, registered_name
 from lwf_assets.building.check_runner import standing
@@ -41,16 +43,39 @@ RECORD = "promotion"
 """Name of the decision among the verdicts on a checkpoint."""
 
 
+class RegistryAwayError(LwfError):
+    """MLflow does not answer."""
+
+
 def promote_challenger(study: Study, home: Home, uri: str, partition: Partition) -> Decision:
     """Make the cell's challenger the champion if the study's conditions hold, and write down the decision.
 
     Raises:
         LwfError: the study has no conditions; or the cell's model is not built and evaluated, or its checks have
             failed or were never run.
+        RegistryAwayError: MLflow does not answer; nothing was changed that the next try would not change again.
     """
     if study.promotion is None:
         raise LwfError(f"{study.name}: the study has no `promotion` section, which says when a model is promoted")
     _refuse_unchecked(study, home, _checkpoint(partition))
+    with _told_when_away(uri):
+        return _promote(study, home, uri, partition)
+
+
+@contextmanager
+def _told_when_away(uri: str) -> Iterator[None]:
+    away = f"MLflow at {shown(uri)} is away, so no model was promoted. `lwf promote` does it when it is back"
+    if not uri.startswith("sqlite:") and not is_there(uri):
+        raise RegistryAwayError(away)
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, LwfError) or kind_of(error) != Kind.PASSING:
+            raise
+        raise RegistryAwayError(away) from None
+
+
+def _promote(study: Study, home: Home, uri: str, partition: Partition) -> Decision:
     client, name = open_client(uri), registered_name(study.name, _checkpoint(partition))
     challenger, champion = _challenger(client, uri, study, home, partition), _version(client, name, CHAMPION)
     if champion is not None and champion.version == challenger.version:

@@ -201,11 +201,17 @@ def test_a_build_without_mlflow_ends_well_and_everything_is_sent_when_it_is_back
     built: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     built.values["training"]["learning_rate"] = 2e-3
+    built.values["promotion"] = {"margin": 1.0}
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{LOOPBACK}:{port}")
     done = lwf(built, "build")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("has been away since") == 1
+    waits = (
+        f"MLflow at http://{LOOPBACK}:{port} is away, so no model was promoted. `lwf promote` does it when it is back"
+    )
+    assert {f"{cell}: {waits}" for cell in ("teeth|sums", "minds|sums")} <= set(done.stderr.splitlines())
+    assert lwf(built, "promote", "teeth|sums").stderr == f"Error: {waits}\n"
     left = waiting_journals(built.home.root)
     assert f"{len(left)} runs are not recorded in MLflow at http://{LOOPBACK}:{port} yet" in done.stderr
     listed = json_of(lwf(built, "track", "--json"))["waiting"]
@@ -228,4 +234,7 @@ def test_a_build_without_mlflow_ends_well_and_everything_is_sent_when_it_is_back
         client = open_client(address)
         assert client.search_model_versions("name LIKE '%forgetting.teeth'")
         assert lwf(built, "build").returncode == 0  # nothing to do, and nothing to send
+        promoted = lwf(built, "promote", "teeth|sums")
+        assert promoted.returncode == 0, promoted.stderr
+        assert client.get_model_version_by_alias("tiny.teeth.sums", "champion").version == "1"
     assert waiting_journals(built.home.root) == []
