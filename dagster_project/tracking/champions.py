@@ -58,13 +58,13 @@ def promote_challenger(study: Study, home: Home, uri: str, partition: Partition)
     if study.promotion is None:
         raise LwfError(f"{study.name}: the study has no `promotion` section, which says when a model is promoted")
     _refuse_unchecked(study, home, _checkpoint(partition))
-    with _told_when_away(uri):
+    with _told_when_away(uri, "no model was promoted. `lwf promote` does it when it is back"):
         return _promote(study, home, uri, partition)
 
 
 @contextmanager
-def _told_when_away(uri: str) -> Iterator[None]:
-    away = f"MLflow at {shown(uri)} is away, so no model was promoted. `lwf promote` does it when it is back"
+def _told_when_away(uri: str, so: str) -> Iterator[None]:
+    away = f"MLflow at {shown(uri)} is away, so {so}"
     if not uri.startswith("sqlite:") and not is_there(uri):
         raise RegistryAwayError(away)
     try:
@@ -93,7 +93,13 @@ def roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple
 
     Raises:
         LwfError: there is no champion, or none before it.
+        RegistryAwayError: MLflow does not answer.
     """
+    with _told_when_away(uri, "nothing was rolled back"):
+        return _roll_back(study, home, uri, partition)
+
+
+def _roll_back(study: Study, home: Home, uri: str, partition: Partition) -> tuple[str, str]:
     client, name = open_client(uri), registered_name(study.name, _checkpoint(partition))
     champion = _version(client, name, CHAMPION)
     if champion is None:

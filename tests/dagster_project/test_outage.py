@@ -207,9 +207,8 @@ def test_a_build_without_mlflow_ends_well_and_everything_is_sent_when_it_is_back
     done = lwf(built, "build")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("has been away since") == 1
-    waits = (
-        f"MLflow at http://{LOOPBACK}:{port} is away, so no model was promoted. `lwf promote` does it when it is back"
-    )
+    away = f"MLflow at http://{LOOPBACK}:{port} is away, so"
+    waits = f"{away} no model was promoted. `lwf promote` does it when it is back"
     assert {f"{cell}: {waits}" for cell in ("teeth|sums", "minds|sums")} <= set(done.stderr.splitlines())
     assert lwf(built, "promote", "teeth|sums").stderr == f"Error: {waits}\n"
     left = waiting_journals(built.home.root)
@@ -236,5 +235,5 @@ def test_a_build_without_mlflow_ends_well_and_everything_is_sent_when_it_is_back
         assert lwf(built, "build").returncode == 0  # nothing to do, and nothing to send
         promoted = lwf(built, "promote", "teeth|sums")
         assert promoted.returncode == 0, promoted.stderr
-        assert client.get_model_version_by_alias("tiny.teeth.sums", "champion").version == "1"
+        assert client.get_model_version_by_alias("tiny.sums.forgetting.teeth", "champion").version == "1"
     assert waiting_journals(built.home.root) == []
