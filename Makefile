@@ -1,6 +1,7 @@
-# make demo   set up and run the embedded study on a real model
-# make test   set up and run the tests
-# make bench  measure everything that docs/performance.md says, and write it (half an hour)
+# make demo      set up and run the embedded study on a real model
+# make test      set up and run the tests
+# make campaign  attack everything at random, and write docs/reliability.md (under half an hour)
+# make bench     measure everything that docs/performance.md says, and write it (half an hour)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -8,7 +9,7 @@ BIN := .venv/bin
 # The tests and builds start many processes; each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test fast-test lint bench clean
+.PHONY: setup demo test fast-test lint bench campaign clean
 
 setup: .venv/ready
 
@@ -41,6 +42,10 @@ lint: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c requirements.lock -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
+
+# One thread, as in the tests: sums are the same bit for bit only over as many.
+campaign: setup
+	PYTHONPATH=tests/support:. OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 DO_NOT_TRACK=1 $(BIN)/python -m campaign $(CAMPAIGN)
 
 clean:
 	rm -rf .lwf

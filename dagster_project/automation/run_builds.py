@@ -18,6 +18,7 @@ from dagster_project.automation.tags import BUILD_TAG, CELL_TAG, INTERVAL, RECIP
 from dagster_project.checks import blocking_keys
 from dagster_project.partitions import JOB_OF_DIMENSIONS
 from dagster_project.resources import LwfHome
+from dagster_project.runs.alive import fail_dead_runs
 from lwf_assets.planning.plan import Step
 from lwf_assets.study.study import Study
 
@@ -38,6 +39,7 @@ def build_run_sensor(study: Study, jobs: "Sequence[UnresolvedAssetJobDefinition]
         description="Runs the build that was requested: one run per stale cell, inputs first, past no failed check.",
     )
     def run_builds(context: dg.SensorEvaluationContext, home: LwfHome) -> dg.SensorResult:
+        fail_dead_runs(context.instance, home.place())
         at = _opened(context.instance, study, BuildCursor.from_cursor(context.cursor))
         if at.build is None:
             return dg.SensorResult(skip_reason=dg.SkipReason("no build was requested"))

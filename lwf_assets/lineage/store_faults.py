@@ -25,6 +25,7 @@ def store_faults(store: Store, *, hashed: Callable[[Path], object] = lambda path
     """
     current = dict(store.current_manifests())
     for folder in sorted(path for path in store.root.glob("*/*") if path.is_dir()):
+        yield from _of_links(folder)
         yield from _of_records(folder)
         yield from _of_pointer(folder, current)
         yield from _of_versions(folder, current.get(folder / "current"), hashed)
@@ -40,10 +41,28 @@ def files_to_hash(store: Store) -> int:
     return sum(len(manifest.files) for _, manifest in _versions_of(store.root.glob("*/*")))
 
 
+def _of_links(folder: Path) -> Iterator[Fault]:
+    """Of the records; in artifacts, links are among the other troubles."""
+    names = ("current", "recipes/*", "manifests/*", "checks/*", "scratch/**/*")
+    for path in sorted(path for name in names for path in folder.glob(name) if path.is_symlink()):
+        yield Fault(_name(folder), "", path, f"the file was replaced by a link to {path.readlink()}")
+
+
 def _of_records(folder: Path) -> Iterator[Fault]:
     for path in (*sorted((folder / "recipes").glob("*.json")), *sorted((folder / "manifests").glob("*.json"))):
         if believed(path, folder) is None:
             yield Fault(_name(folder), "", path, "the manifest is not as it was written")
+    studies = folder.parent.parent / STUDIES
+    for path in sorted((folder / "manifests").glob("*.json")):
+        manifest = believed(path, folder)
+        if manifest is None:
+            continue
+        recipe = folder / "recipes" / f"{manifest.recipe}.json"
+        if not recipe.exists():
+            yield Fault(_name(folder), manifest.version, recipe, "the manifest is missing where its recipe leads to it")
+        study = studies / f"{manifest.provenance.get('study_settings')}.json"
+        if "study_settings" in manifest.provenance and not study.exists():
+            yield Fault(_name(folder), manifest.version, study, "the settings of its study are missing")
     for path in sorted((folder / "checks").glob("*.json")):
         if read_verdicts(path) is None:
             yield Fault(_name(folder), "", path, "what the checks said was changed; the next build runs them again")
@@ -51,6 +70,8 @@ def _of_records(folder: Path) -> Iterator[Fault]:
 
 def _of_pointer(folder: Path, current: dict[Path, Manifest | None]) -> Iterator[Fault]:
     pointer = folder / "current"
+    if not pointer.exists() and _version_folders(folder):
+        yield Fault(_name(folder), "", pointer, "no version is current; the next build sets one")
     if pointer in current and current[pointer] is None:
         yield Fault(_name(folder), "", pointer, "leads to no manifest; the next build sets it anew")
 

@@ -1,0 +1,69 @@
+"""Whether the process of a run is alive: it holds a lock as long as it is, which the operating system lets go of.
+
+Dagster learns of the death of a run's process from the process that started it. Where that died too, as when a machine
+goes down, it never does: the run counts as started for ever, and whoever waits for it waits as long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from filelock import FileLock, Timeout
+
+from lwf_assets.store.home import Home
+
+GRACE = 60.0
+"""Seconds from the start of a run until it must have taken its lock."""
+
+DIED = "The process of this run is no longer there: it was killed, or the machine went down."
+
+
+@contextmanager
+def known_to_be_alive(home: Home, run_id: str) -> Iterator[None]:
+    """Held by the process of a run."""
+    path = _lock_of(home, run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path, thread_local=False):
+        yield
+    path.unlink(missing_ok=True)
+
+
+def fail_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
+    """Tell Dagster of every run whose process died; it starts those that builds launched again. Returns their ids."""
+    started = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    dead = [record for record in started if _is_dead(home, record)]
+    for record in dead:
+        instance.report_run_failed(record.dagster_run, DIED)
+        _lock_of(home, record.dagster_run.run_id).unlink(missing_ok=True)
+    _give_back_places(instance)
+    return [record.dagster_run.run_id for record in dead]
+
+
+def _give_back_places(instance: dg.DagsterInstance) -> None:
+    """Those that runs have in a pool although they have ended: one that was killed could not give back its own, and all
+    others would wait for it for ever."""
+    storage = instance.event_log_storage
+    holders = storage.get_concurrency_run_ids() if storage.supports_global_concurrency_limits else set()
+    if holders:
+        for record in instance.get_run_records(dg.RunsFilter(run_ids=list(holders), statuses=list(FINISHED_STATUSES))):
+            storage.free_concurrency_slots_for_run(record.dagster_run.run_id)
+
+
+def _is_dead(home: Home, record: dg.RunRecord) -> bool:
+    path = _lock_of(home, record.dagster_run.run_id)
+    if not path.exists():
+        return record.start_time is not None and time.time() - record.start_time > GRACE
+    try:
+        with FileLock(path, timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def _lock_of(home: Home, run_id: str) -> Path:
+    return home.root / "dagster" / "alive" / f"{run_id}.lock"

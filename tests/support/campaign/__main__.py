@@ -1,0 +1,52 @@
+"""Tries every attack and writes docs/reliability.md: `make campaign`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from campaign.attacks import ATTACKS
+from campaign.builds import undisturbed
+from campaign.carried_out import carry_out
+from campaign.page import write_page
+
+AT_ONCE = 2
+"""Attacks that are carried out side by side; most of each is waiting."""
+
+
+def main() -> int:
+    """Exit code 1 if anything did not survive."""
+    parser = argparse.ArgumentParser(description="Tries every attack and writes docs/reliability.md.")
+    names = [attack.name for attack in ATTACKS]
+    parser.add_argument("--only", choices=names, action="append", help="one attack, and no page")
+    parser.add_argument("--short", action="store_true", help="little of each, as CI does, and no page")
+    parser.add_argument("--keep", type=Path, help="where homes and logs are left")
+    parser.add_argument("--seed", type=int, default=1, help="another campaign")
+    chosen = parser.parse_args()
+    folder = chosen.keep or Path(tempfile.mkdtemp(prefix="campaign-"))
+    began = time.monotonic()
+    undisturbed(folder / "undisturbed")
+    wanted = [attack.name for attack in ATTACKS if not chosen.short or attack.few]
+    with ProcessPoolExecutor(AT_ONCE, get_context("spawn"), max_tasks_per_child=1) as processes:
+        carried = [
+            processes.submit(carry_out, name, folder, chosen.seed, short=chosen.short) for name in chosen.only or wanted
+        ]
+        tried = [one.result() for one in carried]
+    if not chosen.only and not chosen.short:
+        write_page(tried, chosen.seed, time.monotonic() - began)
+    for one in tried:
+        print(f"{one.attack.name}: {one.survived} of {len(one.counted)} survived, {one.seconds:.0f} s")
+    fell = any(one.fell for one in tried)
+    if not chosen.keep and not fell:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if fell else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

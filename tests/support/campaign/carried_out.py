@@ -1,0 +1,25 @@
+"""One attack, from its first trial to its last."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+from campaign.attack import Field
+from campaign.attacks import ATTACKS
+from campaign.page import Tried
+
+
+def carry_out(name: str, folder: Path, seed: int, *, short: bool) -> Tried:
+    """All trials of one attack."""
+    (attack,) = (one for one in ATTACKS if one.name == name)
+    place = folder / name
+    place.mkdir(parents=True)
+    began = time.monotonic()
+    field = Field(place, random.Random(f"{seed}/{name}"), attack.few if short else attack.trials)
+    trials = []
+    for trial in attack.run(field):
+        trials.append(trial)
+        print(f"{name}: {trial.what}: {trial.trouble or 'survived'}", flush=True)
+    return Tried(attack, trials, time.monotonic() - began)
