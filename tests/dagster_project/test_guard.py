@@ -6,11 +6,17 @@ import base64
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from places import ROOT
 from servers_at_work import LOOPBACK, free_port, lwf_ui
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -120,6 +126,51 @@ def test_dagster_as_lwf_ui_starts_it(ports: tuple[int, int]) -> None:
     assert ask(port, "GET", CHANGE, Accept="image/png")[0] == 403
     assert web_socket(port, Origin="http://a.example") == 403
     assert web_socket(port, Host="rebound.example") == 403
+
+
+@pytest.fixture
+def proxied(ports: tuple[int, int], tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """`deploy/nginx.conf` before both, on ports of its own, without its certificate."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if nginx is None:
+        pytest.skip("needs nginx: apt-get install nginx-light")
+    before = (free_port(), free_port())
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    for listen, port in zip(("443", "8443"), before, strict=True):
+        text = text.replace(f"listen {listen} ssl;", f"listen {LOOPBACK}:{port};")
+    for usual, port in zip(("3000", "5000"), ports, strict=True):
+        text = text.replace(f"http://127.0.0.1:{usual}", f"http://{LOOPBACK}:{port}")
+    text = re.sub(r"^ *ssl_certificate.*\n", "", text, flags=re.MULTILINE)
+    text = text.replace("/etc/lwf/passwords", str(tmp_path / "passwords"))
+    (tmp_path / "passwords").write_text("ada:{PLAIN}engine\n")
+    whole = f"pid {tmp_path}/pid;\nerror_log {tmp_path}/log;\nevents {{}}\nhttp {{\naccess_log off;\n{text}}}\n"
+    (tmp_path / "nginx.conf").write_text(whole)
+    process = subprocess.Popen([nginx, "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off; user root;"])
+    try:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "pid").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield before
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_behind_the_proxy_nobody_without_a_password_is_answered(proxied: tuple[int, int]) -> None:
+    login = {"Authorization": "Basic " + base64.b64encode(b"ada:engine").decode(), "Host": "lwf.example.org"}
+    page = {"Origin": "https://lwf.example.org", "Content_Type": "application/json"}
+    dagster, mlflow = proxied
+    for port, path in ((dagster, "/graphql"), (mlflow, "/api/2.0/mlflow/experiments/search?max_results=10")):
+        assert ask(port, "GET", path, Host="lwf.example.org", Accept="text/html")[0] == 401
+        assert ask(port, "GET", path, **{**login, "Authorization": "Basic YWRhOng="})[0] == 401
+        assert ask(port, "GET", path, Accept="text/html", **login)[0] == 200
+    status, text = ask(dagster, "POST", "/graphql", QUERY, **login, **page)
+    assert (status, "version" in text) == (200, True)
+    assert web_socket(dagster, Origin="https://lwf.example.org", **login) == 101
+    assert ask(dagster, "POST", "/graphql", QUERY, **login, **{**page, "Origin": "http://a.example"})[0] == 403
 
 
 @pytest.mark.slow
