@@ -37,6 +37,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[summary.Table]]] = {
     "training": lambda data: [summary.training_table(data)],
     "generation": lambda data: [summary.generation_table(data)],
     "orchestration": lambda data: [summary.orchestration_table(data)],
+    "load": lambda data: [summary.load_table(data)],
     "quickstart": lambda data: [summary.quickstart_table(data)],
 }
 
@@ -133,6 +134,10 @@ class _Subject:
                 from benchmarks.orchestration import orchestration
 
                 return orchestration()
+            case "load":
+                from benchmarks.load import load
+
+                return load(self.plan.load_sides, self.say)
         raise ValueError(section)
 
     def _generation(self) -> dict[str, Any]:

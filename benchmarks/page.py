@@ -10,7 +10,7 @@ from benchmarks import summary
 from benchmarks.plots import plot_growth, plot_race
 from benchmarks.summary import Table
 
-SECTIONS = ("race", "accuracy", "growth", "training", "generation", "orchestration")
+SECTIONS = ("race", "accuracy", "growth", "training", "generation", "orchestration", "load")
 
 
 def write_page(sections: dict[str, dict[str, Any]], page: Path, images: Path) -> None:

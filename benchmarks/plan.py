@@ -37,6 +37,7 @@ class Plan:
     `growth_tokens` (per sample) are what stays fixed. A growth point is repeated until `growth_seconds` are over.
     Training is `training_steps` long, of which those up to `training_warm_up` are not counted, in batches of
     `training_batch` samples of `training_tokens`; `step_pairs` unlearning steps are timed beside a minimal one.
+    `load_sides` are the learning tasks of a study, with as many forgetting tasks, and how often all of it was built.
     Generation is of `new_tokens` for each of `prompts` prompts, `generation_batch` at once.
     """
 
@@ -57,6 +58,7 @@ class Plan:
     prompts: int
     new_tokens: int
     generation_batch: int
+    load_sides: list[tuple[int, int]]
     interval: int = field(default=5)
 
 
@@ -88,6 +90,7 @@ FULL = Plan(
     prompts=16,
     new_tokens=16,
     generation_batch=8,
+    load_sides=[(4, 1), (10, 1), (30, 1), (30, 2)],
 )
 
 _TINY = Size("tiny", 32, 48, 2, 4, 2, 61)
@@ -113,5 +116,6 @@ QUICK = Plan(
     prompts=4,
     new_tokens=2,
     generation_batch=2,
+    load_sides=[(2, 1), (3, 1)],
     interval=2,
 )

@@ -146,6 +146,17 @@ def orchestration_table(data: dict[str, Any]) -> Table:
     )
 
 
+def load_table(data: dict[str, Any]) -> Table:
+    """Seconds and megabytes by command and size."""
+    points = data["points"]
+    sizes = [f"{point['cells']:,} cells, {point['artifacts']:,} artifacts" for point in points]
+    rows = []
+    for name, exponent in data["exponents"].items():
+        measured = [point["commands"][name] for point in points]
+        rows.append([name, *(f"{m['seconds']:.1f} s, {m['megabytes']:.0f} MB" for m in measured), f"{exponent:.2f}"])
+    return Table("Load", ["", *sizes, "exponent"], rows)
+
+
 def quickstart_commits(data: dict[str, Any]) -> list[str]:
     """The commits that its cells were made at, short; one that was changed says so."""
     commits = {row["commit"] or "unknown" for row in data["rows"]}

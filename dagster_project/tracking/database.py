@@ -13,8 +13,9 @@ SQLITE = "sqlite:///"
 
 def make_database(uri: str) -> None:
     """Make the database at `uri` if it is one in SQLite that is not there; servers look after their own."""
-    for name in ("mlflow", "alembic"):  # it is made with some forty lines of log
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # It is made with some forty lines of log; and what fails later is raised, beside the traceback that is logged.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if uri.startswith(SQLITE) and "?" not in uri and ":memory:" not in uri:
         # MLflow's last step is to add an experiment.
         make_whole(Path(uri.removeprefix(SQLITE)), _make, {"": "experiments"})

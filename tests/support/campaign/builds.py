@@ -20,6 +20,8 @@ from lwf_assets.graph.cells import cells
 from lwf_assets.store.store import Artifact
 
 LWF = (sys.executable, "-m", "dagster_project.cli")
+DAGSTERS = (".logs_queue", ".telemetry")
+"""Folders of Dagster's own; every other name with a dot before it is unfinished work of ours."""
 PATIENCE = 300.0
 """Seconds that a build of the tiny study may take on a machine with other work."""
 
@@ -99,7 +101,7 @@ def _troubles(world: World, whole: Mapping[str, str], finished: Mapping[str, tup
     twice = sorted(name for name, when in finished.items() if made.get(name) != when)
     if twice:
         yield f"was finished, and made again: {', '.join(twice)}"
-    drafts = [path for path in world.home.root.rglob(".*") if path.name not in (".", "..")]
+    drafts = [path for path in world.home.root.rglob(".*") if path.name not in DAGSTERS]
     if drafts:
         yield f"left behind: {drafts[0]}"
     left = processes_of(world)
