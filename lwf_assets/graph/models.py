@@ -45,11 +45,9 @@ def compared(study: Study) -> tuple[Compared, ...]:
 
 def compared_in(study: Study, cell: Partition) -> tuple[Compared, ...]:
     """Those that the report of one cell shows: the models of its forgetting task, and those that know of none."""
-    return tuple(
-        entry
-        for entry in compared(study)
-        if entry.learning_task == cell.learning_task and entry.forgetting_task in (None, cell.forgetting_task)
-    )
+    assert cell.learning_task is not None
+    of_task = _of_learning_task(study, cell.learning_task)
+    return tuple(entry for entry in of_task if entry.forgetting_task in (None, cell.forgetting_task))
 
 
 def find(study: Study, partition: Partition) -> Compared:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 ARM = "arm"
 FORGETTING_TASK = "forgetting_task"
@@ -28,7 +28,8 @@ class Partition:
     def key(self) -> str | None:
         """The partition key as Dagster writes it, in the order of the dimensions' names: `forgetting|learning`, one
         name alone, or None when unpartitioned."""
-        return "|".join(part for _, part in sorted(asdict(self).items()) if part is not None) or None
+        parts = (self.arm, self.forgetting_task, self.learning_task, self.model, self.prior)
+        return "|".join(part for part in parts if part is not None) or None
 
     @classmethod
     def of_key(cls, dimensions: tuple[str, ...], key: str | None) -> Partition:
