@@ -111,7 +111,8 @@ def tiny_study_values(folder: Path) -> dict[str, Any]:
 
 
 def write_study(folder: Path, values: dict[str, Any]) -> Path:
-    """Write `values` as the study file of `folder`."""
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    """Write `values` as the study file of `folder`, if it has others: several processes may read it."""
+    path, text = folder / "study.yaml", yaml.safe_dump(values, sort_keys=False)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
     return path

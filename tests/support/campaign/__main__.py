@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from campaign.attacks import ATTACKS
-from campaign.builds import undisturbed
+from campaign.builds import undisturbed, versions
 from campaign.carried_out import carry_out
 from campaign.page import write_page
 
@@ -23,20 +23,19 @@ AT_ONCE = 2
 def main() -> int:
     """Exit code 1 if anything did not survive."""
     parser = argparse.ArgumentParser(description="Tries every attack and writes docs/reliability.md.")
-    names = [attack.name for attack in ATTACKS]
-    parser.add_argument("--only", choices=names, action="append", help="one attack, and no page")
+    known = [attack.name for attack in ATTACKS]
+    parser.add_argument("--only", choices=known, action="append", help="one attack, and no page")
     parser.add_argument("--short", action="store_true", help="little of each, as CI does, and no page")
     parser.add_argument("--keep", type=Path, help="where homes and logs are left")
     parser.add_argument("--seed", type=int, default=1, help="another campaign")
     chosen = parser.parse_args()
     folder = chosen.keep or Path(tempfile.mkdtemp(prefix="campaign-"))
     began = time.monotonic()
-    undisturbed(folder / "undisturbed")
+    whole = versions(undisturbed(folder / "undisturbed"))
     wanted = [attack.name for attack in ATTACKS if not chosen.short or attack.few]
     with ProcessPoolExecutor(AT_ONCE, get_context("spawn"), max_tasks_per_child=1) as processes:
-        carried = [
-            processes.submit(carry_out, name, folder, chosen.seed, short=chosen.short) for name in chosen.only or wanted
-        ]
+        names = chosen.only or wanted
+        carried = [processes.submit(carry_out, n, folder, whole, chosen.seed, short=chosen.short) for n in names]
         tried = [one.result() for one in carried]
     if not chosen.only and not chosen.short:
         write_page(tried, chosen.seed, time.monotonic() - began)

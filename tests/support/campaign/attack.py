@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Field:
-    """Where one attack works: a folder of its own, draws of its own, and how many trials there are to be."""
+    """Where one attack works: a folder of its own, draws of its own, and how many trials there are to be. `whole` are
+    the versions of an undisturbed build."""
 
     folder: Path
+    whole: Mapping[str, str]
     draws: random.Random
     trials: int
 

@@ -22,7 +22,7 @@ ATTACKS = (
         f"{SAME}; Ctrl-C ends within 2 s with one line and exit code 130",
         kills,
         50,
-        4,
+        2,
     ),
     Attack(
         "daemon_kills",
@@ -48,7 +48,7 @@ ATTACKS = (
         5,
         1,
     ),
-    Attack("small_files", "`ulimit -f` below what the build writes", "the same", small_files, 5, 1),
+    Attack("small_files", "`ulimit -f` below what the build writes", "the same", small_files, 5, 0),
     Attack(
         "odd_homes",
         "homes with odd names, read-only, with few open files or little memory",
@@ -63,7 +63,7 @@ ATTACKS = (
         "all end well, with the same bytes",
         together,
         11,
-        1,
+        0,
     ),
     Attack(
         "damage",
@@ -71,7 +71,7 @@ ATTACKS = (
         "found by `lwf audit --verify`; a build (after every tenth) refuses it, or comes to the same bytes",
         damage,
         300,
-        20,
+        11,
     ),
     Attack("clocks", "the clock jumps by hours or days while a build runs", "the same bytes at the end", clocks, 3, 0),
     Attack(

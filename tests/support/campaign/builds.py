@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -56,13 +55,10 @@ def run(world: World, *words: str, log: Path, **more: str) -> int:
         return process.wait()
 
 
-@cache
 def undisturbed(folder: Path) -> World:
     """The tiny study, built once without any harm; what all others are compared with."""
     world = new_world(folder)
-    if not (folder / "whole").exists():
-        world.build()
-        (folder / "whole").touch()
+    world.build()
     return world
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from campaign.attack import Field
@@ -11,13 +12,13 @@ from campaign.attacks import ATTACKS
 from campaign.page import Tried
 
 
-def carry_out(name: str, folder: Path, seed: int, *, short: bool) -> Tried:
+def carry_out(name: str, folder: Path, whole: Mapping[str, str], seed: int, *, short: bool) -> Tried:
     """All trials of one attack."""
     (attack,) = (one for one in ATTACKS if one.name == name)
     place = folder / name
     place.mkdir(parents=True)
     began = time.monotonic()
-    field = Field(place, random.Random(f"{seed}/{name}"), attack.few if short else attack.trials)
+    field = Field(place, whole, random.Random(f"{seed}/{name}"), attack.few if short else attack.trials)
     trials = []
     for trial in attack.run(field):
         trials.append(trial)

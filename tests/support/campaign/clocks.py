@@ -8,7 +8,7 @@ from pathlib import Path
 from world import new_world
 
 from campaign.attack import Field, Trial
-from campaign.builds import PATIENCE, start, troubles, undisturbed, versions
+from campaign.builds import PATIENCE, start, troubles
 
 LIBRARY = "libfaketimeMT.so.1"
 JUMPS = ("-1h", "+30d", "-400d")
@@ -16,7 +16,7 @@ JUMPS = ("-1h", "+30d", "-400d")
 
 def clocks(field: Field) -> Iterator[Trial]:
     """One jump a build, when its training has begun."""
-    whole = versions(undisturbed(field.folder.parent / "undisturbed"))
+    whole = field.whole
     library = next(Path("/usr/lib").rglob(LIBRARY), None)
     for jump in JUMPS[: field.trials]:
         what = f"the clock jumps by {jump}"

@@ -14,7 +14,7 @@ from servers_at_work import PROGRAMS
 from world import World, new_world
 
 from campaign.attack import Field, Trial
-from campaign.builds import end_all, environment_of, made_at, processes_of, troubles, undisturbed, versions
+from campaign.builds import end_all, environment_of, made_at, processes_of, troubles
 from dagster_project.automation.tags import BUILD_TAG, REQUEST_JOB
 from dagster_project.runs.instance import open_instance
 from dagster_project.ui.servers import workspace_file
@@ -29,7 +29,7 @@ PATIENCE = 400.0
 
 def daemon_kills(field: Field) -> Iterator[Trial]:
     """One kill a trial; when a home is built, the next one begins."""
-    whole = versions(undisturbed(field.folder.parent / "undisturbed"))
+    whole = field.whole
     done, home = 0, 0
     while done < field.trials:
         home += 1

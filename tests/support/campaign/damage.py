@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from world import World, copied, new_world
 
 from campaign.attack import Field, Trial
-from campaign.builds import troubles, undisturbed, versions
+from campaign.builds import troubles
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import cells
 from lwf_assets.lineage.repair import repair
@@ -70,7 +70,7 @@ HARMS: tuple[Harm, ...] = (flip, cut, empty, remove, swap, link)
 
 def damage(field: Field) -> Iterator[Trial]:
     """One file a trial."""
-    whole = versions(undisturbed(field.folder.parent / "undisturbed"))
+    whole = field.whole
     pattern = interrupted(field.folder / "pattern")
     store = pattern.home.store
     clean = list(store_faults(store))
@@ -121,7 +121,7 @@ def _unfound(world: World) -> str:
     return "" if list(store_faults(world.home.store)) else "not found by the audit"
 
 
-def _built_from_it(world: World, whole: dict[str, str]) -> str:
+def _built_from_it(world: World, whole: Mapping[str, str]) -> str:
     """Build; where that is refused, repair and build. Either way the same bytes."""
     try:
         world.build()

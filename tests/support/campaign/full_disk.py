@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from world import World, new_world
 
 from campaign.attack import Field, Trial
-from campaign.builds import LWF, PATIENCE, environment_of, made_at, run, troubles, undisturbed, versions
+from campaign.builds import LWF, PATIENCE, environment_of, made_at, run, troubles
 from lwf_assets.store.home import Home
 
 SIZES = (300, 1_000, 2_500, 4_000, 6_000)
 """kB of a disk; the tiny study takes 8,300 with all its records."""
-LIMITS = (20, 60, 120, 400, 1_000)
+LIMITS = (20, 60, 120, 250, 400)
 """kB of the largest file that a process may write."""
 ROOM = "100m"
 
 
 def small_disks(field: Field) -> Iterator[Trial]:
     """A disk of each size. Needs the right to mount."""
-    whole = versions(undisturbed(field.folder.parent / "undisturbed"))
+    whole = field.whole
     for size in _some(SIZES, field.trials):
         place = field.folder / f"disk-{size}"
         world = new_world(field.folder / f"study-{size}")
@@ -43,7 +43,7 @@ def small_disks(field: Field) -> Iterator[Trial]:
 
 def small_files(field: Field) -> Iterator[Trial]:
     """A limit on the size of files (`ulimit -f`) of each size."""
-    whole = versions(undisturbed(field.folder.parent / "undisturbed"))
+    whole = field.whole
     for limit in _some(LIMITS, field.trials):
         world, log = new_world(field.folder / f"limit-{limit}"), field.folder / f"limit-{limit}.log"
         trouble = _refused(world, log, ("`ulimit -f` allows",), limit=limit * 1000)
@@ -86,7 +86,7 @@ def _refused(world: World, log: Path, said: tuple[str, ...], limit: int | None =
     return f"a traceback was shown; see {log}" if "Traceback" in text else ""
 
 
-def _goes_on(world: World, whole: dict[str, str], log: Path) -> str:
+def _goes_on(world: World, whole: Mapping[str, str], log: Path) -> str:
     finished = made_at(world)
     code = run(world, "build", log=log)
     return troubles(world, whole, finished) if code == 0 else f"with room again, it ended with {code}; see {log}"

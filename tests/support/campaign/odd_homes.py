@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from world import World, new_world
 
 from campaign.attack import Field, Trial
-from campaign.builds import LWF, PATIENCE, environment_of, run, troubles, undisturbed, versions
+from campaign.builds import LWF, PATIENCE, environment_of, run, troubles
 from lwf_assets.store.home import Home
 
 NAMES = ("a home with spaces", "Größe 日本語", 'quote\'d "home"', "-dash", "100% #1 & more;", "new\nline")
@@ -19,7 +19,7 @@ MEMORY = (500, 1_000, 2_000, 3_500)
 
 def odd_homes(field: Field) -> Iterator[Trial]:
     """Each once."""
-    whole = versions(undisturbed(field.folder.parent / "undisturbed"))
+    whole = field.whole
     for number, name in enumerate(NAMES[: field.trials]):
         world = new_world(field.folder / str(number) / name)
         log = field.folder / f"{number}.log"
@@ -45,9 +45,9 @@ def _limited(field: Field, limit: int, value: int, what: str, enough: bool) -> I
     )
     last = (done.stderr.decode(errors="replace").rstrip().splitlines() or [""])[-1]
     if enough:
-        whole = versions(undisturbed(field.folder.parent / "undisturbed"))
+        whole = field.whole
         yield Trial(what, troubles(world, whole) if done.returncode == 0 else last)
-    elif done.returncode == 1 and last.startswith("Error: `ulimit ") and not world.home.root.exists():
+    elif done.returncode == 1 and last.startswith("Error: `ulimit ") and not (world.home.root / "dagster").exists():
         yield Trial(what)
     else:
         yield Trial(what, f"exit code {done.returncode}, last line {last!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tiny import tiny_study_values
 from world import World, new_world
 
 from campaign.attack import Field, Trial
-from campaign.builds import LWF, PATIENCE, environment_of, start, troubles, undisturbed, versions
+from campaign.builds import LWF, PATIENCE, environment_of, start, troubles
 
 BESIDE = (
     ("gc", "--yes"),
@@ -31,7 +31,7 @@ SAID = (0, 1)
 
 def together(field: Field) -> Iterator[Trial]:
     """Each once, or as many as there are to be."""
-    whole = versions(undisturbed(field.folder.parent / "undisturbed"))
+    whole = field.whole
     trials: list[Callable[[], Trial]] = [
         partial(_builds, field, whole, 2),
         partial(_builds, field, whole, 4),
@@ -43,7 +43,7 @@ def together(field: Field) -> Iterator[Trial]:
         yield trial()
 
 
-def _builds(field: Field, whole: dict[str, str], count: int) -> Trial:
+def _builds(field: Field, whole: Mapping[str, str], count: int) -> Trial:
     world = new_world(field.folder / f"{count}-builds")
     logs = [field.folder / f"{count}-builds-{number}.log" for number in range(count)]
     running = [start(world, "build", log=log) for log in logs]
@@ -51,7 +51,7 @@ def _builds(field: Field, whole: dict[str, str], count: int) -> Trial:
     return Trial(f"{count} builds of one study at once", trouble)
 
 
-def _two_studies(field: Field, whole: dict[str, str]) -> Trial:
+def _two_studies(field: Field, whole: Mapping[str, str]) -> Trial:
     world = new_world(field.folder / "two-studies")
     other = World(field.folder / "other-study", world.home, tiny_study_values(field.folder / "other-study"))
     other.values |= {"name": "other", "training": {**other.values["training"], "learning_rate": 0.02}}
@@ -66,7 +66,7 @@ def _two_studies(field: Field, whole: dict[str, str]) -> Trial:
     return Trial("builds of two studies in one home at once", trouble or troubles(world, whole))
 
 
-def _beside(field: Field, whole: dict[str, str], words: tuple[str, ...]) -> Trial:
+def _beside(field: Field, whole: Mapping[str, str], words: tuple[str, ...]) -> Trial:
     name = " ".join(words[:2]) if words[0] != "sql" else "sql"
     world, log = new_world(field.folder / words[0]), field.folder / f"beside-{words[0]}.log"
     running, times, trouble = start(world, "build", log=log), 0, ""
@@ -81,7 +81,7 @@ def _beside(field: Field, whole: dict[str, str], words: tuple[str, ...]) -> Tria
     return Trial(f"`lwf {name}` {times} times beside a build", trouble)
 
 
-def _beside_ui(field: Field, whole: dict[str, str]) -> Trial:
+def _beside_ui(field: Field, whole: Mapping[str, str]) -> Trial:
     world, log = new_world(field.folder / "ui"), field.folder / "beside-ui.log"
     ports = ["--dagster-port", str(free_port()), "--mlflow-port", str(free_port())]
     environment = {"LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file)}

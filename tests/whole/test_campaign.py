@@ -1,0 +1,44 @@
+"""A little of the campaign, and the page that it writes. All of it is `make campaign`."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from campaign.attack import Attack, Trial
+from campaign.attacks import ATTACKS
+from campaign.builds import versions
+from campaign.carried_out import carry_out
+from campaign.page import PAGE, Tried, write_page
+from world import World
+
+SHORT = [attack.name for attack in ATTACKS if attack.few]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_a_few_of_each(built_once: World, tmp_path: Path, name: str) -> None:
+    """Other ones each time: whatever is drawn must be survived. A failure names its seed."""
+    seed = random.randrange(10**6)
+    tried = carry_out(name, tmp_path, versions(built_once), seed, short=True)
+    assert tried.trials
+    assert [(trial.what, trial.trouble) for trial in tried.fell] == [], f"seed {seed}"
+
+
+def test_the_page_says_what_survived_what_did_not_and_what_was_not_tried(tmp_path: Path) -> None:
+    attack = Attack("kills", "a kill", "it holds", lambda field: iter(()), 3, 0)
+    trials = [Trial("a"), Trial("b|c", "it broke"), Trial("d", "no such tool: not tried")]
+    write_page([Tried(attack, trials, 60.0)], 7, 120.0, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "**1 of 2 trials survived**" in text
+    assert "| a kill | it holds | 2 | 1 |" in text
+    assert "- kills: b\\|c: it broke" in text
+    assert "- d: no such tool" in text
+
+
+def test_the_page_of_the_docs_is_of_all_attacks() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert "What did not survive" not in text
+    for attack in ATTACKS:
+        assert f"| {attack.what} | {attack.promise} |" in text
