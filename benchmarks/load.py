@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS: dict[str, tuple[str, ...]] = {
     "lwf plan": ("-m", "dagster_project.cli", "plan", "--json"),
     "lwf audit --verify": ("-m", "dagster_project.cli", "audit", "--verify"),
-    "lwf gc": ("-m", "dagster_project.cli", "gc"),
+    "lwf gc": ("-m", "dagster_project.cli", "gc", "--without-mlflow"),
     "definitions": ("-m", "benchmarks.load", "definitions"),
     "sensor tick": ("-m", "benchmarks.load", "tick"),
 }
