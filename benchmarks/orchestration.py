@@ -23,7 +23,7 @@ def orchestration() -> dict[str, Any]:
     from dagster_project.cli.progress_bars import quiet_libraries
 
     quiet_libraries()
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     from tiny import tiny_study_values, write_study
 
     from dagster_project.builds.builder import build

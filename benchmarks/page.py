@@ -8,9 +8,10 @@ from typing import Any
 
 from benchmarks import summary
 from benchmarks.plots import plot_growth, plot_race
+from benchmarks.results import GROUPS
 from benchmarks.summary import Table
 
-SECTIONS = ("race", "accuracy", "growth", "training", "generation", "orchestration", "load")
+SECTIONS = (*GROUPS["engine"], *GROUPS["pipeline"])
 
 
 def write_page(sections: dict[str, dict[str, Any]], page: Path, images: Path) -> None:
@@ -31,18 +32,29 @@ def write_page(sections: dict[str, dict[str, Any]], page: Path, images: Path) ->
         plot_race(data["race"], images / "race.svg")
     if "growth" in data:
         plot_growth(data["growth"], images / "growth.svg")
-    newest = max((section["conditions"] for section in sections.values()), key=lambda c: c["date"], default=None)
     text = environment.get_template("performance.md.j2").render(
         data=data,
-        newest=newest,
-        commits=sorted({section["conditions"]["commit"] for section in sections.values()}),
-        minutes=sum(section["took_seconds"] for section in sections.values()) / 60,
+        measured={
+            group: _measured([sections[name] for name in names if name in sections]) for group, names in GROUPS.items()
+        },
         missing=[name for name in SECTIONS if name not in sections],
         summary=summary,
         images=Path(os.path.relpath(images, page.parent)).as_posix(),
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text)
+
+
+def _measured(sections: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Where, when and on what code the sections of a group were measured, and how long that took."""
+    if not sections:
+        return None
+    newest = max((section["conditions"] for section in sections), key=lambda conditions: conditions["date"])
+    return {
+        **newest,
+        "commits": sorted({section["conditions"]["commit"] for section in sections}),
+        "minutes": sum(section["took_seconds"] for section in sections) / 60,
+    }
 
 
 def markdown(table: Table) -> str:

@@ -116,6 +116,6 @@ QUICK = Plan(
     prompts=4,
     new_tokens=2,
     generation_batch=2,
-    load_sides=[(2, 1), (3, 1)],
+    load_sides=[(1, 1), (2, 1)],
     interval=2,
 )

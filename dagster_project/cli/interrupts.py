@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command soon, with one line and exit code 130, whatever it was at."""
+"""Ctrl-C or a termination signal ends a command soon, with one line, whatever it was at and whoever else listens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ GRACE = 1.5
 """Seconds that a command may take to end by itself. What it leaves then is what a kill leaves: the next build goes on
 from there."""
 
-LINE = "Interrupted. The next build goes on from here.\n"
+LINES = {
+    signal.SIGINT: "Interrupted. The next build goes on from here.\n",
+    signal.SIGTERM: "Terminated. The next build goes on from here.\n",
+}
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -27,24 +30,25 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def end_soon_after_an_interrupt() -> None:
-    """From the first Ctrl-C on, this process has `GRACE` seconds. Whatever handler a library has put in place, Python
-    writes the signal to a socket first, which a thread waits for."""
+    """From the first of these signals on, this process has `GRACE` seconds. Whatever handler a library has put in place
+    (Dagster's forgets a signal that comes while it is busy), Python writes the signal to a socket first, which a thread
+    waits for."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 
     def wait() -> None:
         with writer:  # kept open as long as the thread
-            while signal.SIGINT not in reader.recv(64):
+            while not (sent := LINES.keys() & set(reader.recv(64))):
                 pass
             time.sleep(GRACE)
-            leave()
+            leave(signal.Signals(min(sent)))
 
     threading.Thread(target=wait, name="interrupts", daemon=True).start()
 
 
-def leave() -> None:
+def leave(sent: signal.Signals = signal.SIGINT) -> None:
     """End this process now: no cleaning up, which a kill would not do either."""
     sys.stdout.flush()
-    os.write(sys.stderr.fileno(), f"\n{LINE}".encode())
-    os._exit(EXIT_CODE)
+    os.write(sys.stderr.fileno(), f"\n{LINES[sent]}".encode())
+    os._exit(128 + sent)

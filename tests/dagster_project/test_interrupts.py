@@ -46,6 +46,24 @@ def interrupted(world: World, line: str) -> tuple[int, str]:
     return process.returncode, told
 
 
+SIGNAL_THAT_IS_SWALLOWED = """
+import os, signal, sys, time
+from dagster_project.cli.interrupts import end_soon_after_an_interrupt
+end_soon_after_an_interrupt()
+signal.signal(signal.{name}, lambda number, frame: None)
+os.kill(os.getpid(), signal.{name})
+time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize(("name", "code", "word"), [("SIGINT", 130, "Interrupted"), ("SIGTERM", 143, "Terminated")])
+def test_a_signal_that_a_library_swallows_ends_the_command_all_the_same(name: str, code: int, word: str) -> None:
+    program = SIGNAL_THAT_IS_SWALLOWED.format(name=name)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == code
+    assert done.stderr == f"\n{word}. The next build goes on from here.\n"
+
+
 @pytest.mark.slow
 def test_an_interrupted_build_ends_with_one_line_and_goes_on(built_once: World, tmp_path: Path) -> None:
     world = new_world(tmp_path)

@@ -51,7 +51,7 @@ def test_a_quick_run_measures_and_writes_the_page(tmp_path: Path) -> None:
 
     page = (tmp_path / "performance.md").read_text()
     assert f"commit `{raw['race']['conditions']['commit']}`" in page
-    assert "Not measured for this page: orchestration." in page
+    assert "Not measured for this page: orchestration, load." in page
     assert "not installed" in page
     for image in ("race.svg", "growth.svg"):
         assert f"(images/{image})" in page
@@ -80,3 +80,15 @@ def test_the_floor_is_the_first_method_and_keys_are_unique() -> None:
 def test_a_table_in_markdown() -> None:
     table = Table("t", ["a", "b"], [["x|y", "1"]])
     assert markdown(table) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 |"
+
+
+@pytest.mark.slow
+def test_large_studies_and_full_stores_are_measured(tmp_path: Path) -> None:
+    main(["--quick", "--out", str(tmp_path), "--only", "load"])
+    small, large = json.loads((tmp_path / "performance.json").read_text())["load"]["data"]["points"]
+    assert (small["cells"], large["cells"]) == (1, 4)
+    assert small["artifacts"] < large["artifacts"] == large["steps"]
+    assert all(one["seconds"] > 0 and one["megabytes"] > 10 for one in large["commands"].values())
+    page = (tmp_path / "performance.md").read_text()
+    assert "## Large studies, full stores" in page
+    assert "lwf audit --verify" in page

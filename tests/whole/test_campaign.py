@@ -10,7 +10,7 @@ from campaign.attack import Attack, Trial
 from campaign.attacks import ATTACKS
 from campaign.builds import versions
 from campaign.carried_out import carry_out
-from campaign.page import PAGE, Tried, write_page
+from campaign.page import PAGE, Tried, keep, write_page
 from world import World
 
 SHORT = [attack.name for attack in ATTACKS if attack.few]
@@ -29,7 +29,7 @@ def test_a_few_of_each(built_once: World, tmp_path: Path, name: str) -> None:
 def test_the_page_says_what_survived_what_did_not_and_what_was_not_tried(tmp_path: Path) -> None:
     attack = Attack("kills", "a kill", "it holds", lambda field: iter(()), 3, 0)
     trials = [Trial("a"), Trial("b|c", "it broke"), Trial("d", "no such tool: not tried")]
-    write_page([Tried(attack, trials, 60.0)], 7, 120.0, tmp_path / "page.md")
+    write_page([Tried(attack, trials, 60.0, 7, "abc1234", "2026-01-01")], tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "**1 of 2 trials survived**" in text
     assert "| a kill | it holds | 2 | 1 |" in text
@@ -42,3 +42,15 @@ def test_the_page_of_the_docs_is_of_all_attacks() -> None:
     assert "What did not survive" not in text
     for attack in ATTACKS:
         assert f"| {attack.what} | {attack.promise} |" in text
+
+
+def test_one_attack_tried_again_takes_the_place_of_what_it_was(tmp_path: Path) -> None:
+    record, page = tmp_path / "record.json", tmp_path / "page.md"
+    first, second = ATTACKS[:2]
+    old = [Tried(one, [Trial("x", "it broke")], 1.0, 1, "abc1234", "2026-01-01") for one in (first, second)]
+    keep(old, record, page)
+    keep([Tried(first, [Trial("y")], 1.0, 2, "def5678", "2026-01-02")], record, page)
+    text = page.read_text()
+    assert "**1 of 2 trials survived**, 2026-01-02, commits abc1234, def5678, seeds 1, 2" in text
+    assert f"- {second.name}: x: it broke" in text
+    assert f"- {first.name}:" not in text

@@ -6,7 +6,6 @@ import argparse
 import shutil
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from campaign.attacks import ATTACKS
 from campaign.builds import undisturbed, versions
 from campaign.carried_out import carry_out
-from campaign.page import write_page
+from campaign.page import keep
 
 AT_ONCE = 2
 """Attacks that are carried out side by side; most of each is waiting."""
@@ -24,21 +23,20 @@ def main() -> int:
     """Exit code 1 if anything did not survive."""
     parser = argparse.ArgumentParser(description="Tries every attack and writes docs/reliability.md.")
     known = [attack.name for attack in ATTACKS]
-    parser.add_argument("--only", choices=known, action="append", help="one attack, and no page")
+    parser.add_argument("--only", choices=known, action="append", help="one attack; the others stay as they were")
     parser.add_argument("--short", action="store_true", help="little of each, as CI does, and no page")
     parser.add_argument("--keep", type=Path, help="where homes and logs are left")
     parser.add_argument("--seed", type=int, default=1, help="another campaign")
     chosen = parser.parse_args()
     folder = chosen.keep or Path(tempfile.mkdtemp(prefix="campaign-"))
-    began = time.monotonic()
     whole = versions(undisturbed(folder / "undisturbed"))
     wanted = [attack.name for attack in ATTACKS if not chosen.short or attack.few]
     with ProcessPoolExecutor(AT_ONCE, get_context("spawn"), max_tasks_per_child=1) as processes:
         names = chosen.only or wanted
         carried = [processes.submit(carry_out, n, folder, whole, chosen.seed, short=chosen.short) for n in names]
         tried = [one.result() for one in carried]
-    if not chosen.only and not chosen.short:
-        write_page(tried, chosen.seed, time.monotonic() - began)
+    if not chosen.short:
+        keep(tried)
     for one in tried:
         print(f"{one.attack.name}: {one.survived} of {len(one.counted)} survived, {one.seconds:.0f} s")
     fell = any(one.fell for one in tried)

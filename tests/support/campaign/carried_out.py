@@ -9,7 +9,7 @@ from pathlib import Path
 
 from campaign.attack import Field
 from campaign.attacks import ATTACKS
-from campaign.page import Tried
+from campaign.page import Tried, commit_now, today
 
 
 def carry_out(name: str, folder: Path, whole: Mapping[str, str], seed: int, *, short: bool) -> Tried:
@@ -23,4 +23,4 @@ def carry_out(name: str, folder: Path, whole: Mapping[str, str], seed: int, *, s
     for trial in attack.run(field):
         trials.append(trial)
         print(f"{name}: {trial.what}: {trial.trouble or 'survived'}", flush=True)
-    return Tried(attack, trials, time.monotonic() - began)
+    return Tried(attack, trials, time.monotonic() - began, seed, commit_now(), today())
