@@ -7,6 +7,8 @@ Dagster itself keeps the order and lets its blocking checks block.
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Collection
 
 import dagster as dg
@@ -85,6 +87,7 @@ def _run(
         asset_selection={dg.AssetKey(cell.asset) for cell in batch.cells},
         asset_check_selection={key for cell in batch.cells for key in blocking_keys(study, cell.asset)},
     )
+    terminate = signal.getsignal(signal.SIGTERM)
     result = job.execute_in_process(
         instance=instance,
         partition_key=batch.partition.key,
@@ -93,6 +96,9 @@ def _run(
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
+    if threading.current_thread() is threading.main_thread():
+        # Dagster leaves it with Ctrl-C's handler: in the background both would be ignored from here on.
+        signal.signal(signal.SIGTERM, terminate)
     failed = [evaluation for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
     for evaluation in failed:
         if evaluation.severity == dg.AssetCheckSeverity.WARN:

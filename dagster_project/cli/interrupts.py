@@ -33,6 +33,7 @@ def end_soon_after_an_interrupt() -> None:
     """From the first of these signals on, this process has `GRACE` seconds. Whatever handler a library has put in place
     (Dagster's forgets a signal that comes while it is busy), Python writes the signal to a socket first, which a thread
     waits for."""
+    _say_nothing_of_interrupts()
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
@@ -45,6 +46,17 @@ def end_soon_after_an_interrupt() -> None:
             leave(signal.Signals(min(sent)))
 
     threading.Thread(target=wait, name="interrupts", daemon=True).start()
+
+
+def _say_nothing_of_interrupts() -> None:
+    """One that is raised while garbage is collected is dropped by Python, with a traceback. The thread saw it."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_value is None or not is_interrupt(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def leave(sent: signal.Signals = signal.SIGINT) -> None:

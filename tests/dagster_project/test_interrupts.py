@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from world import World, copied, new_world
 
+from dagster_project.cli import interrupts
 from lwf_assets.graph.cells import cells
 
 
@@ -62,6 +64,22 @@ def test_a_signal_that_a_library_swallows_ends_the_command_all_the_same(name: st
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == code
     assert done.stderr == f"\n{word}. The next build goes on from here.\n"
+
+
+def test_an_interrupt_that_python_drops_is_not_told(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    class Fails:
+        def __init__(self, error: type[BaseException]) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    interrupts._say_nothing_of_interrupts()
+    Fails(KeyboardInterrupt)
+    assert capsys.readouterr().err == ""
+    Fails(ZeroDivisionError)
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 @pytest.mark.slow

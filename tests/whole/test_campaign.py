@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
-from campaign.attack import Attack, Trial
+from campaign.attack import Trial
 from campaign.attacks import ATTACKS
 from campaign.builds import versions
 from campaign.carried_out import carry_out
@@ -27,29 +28,28 @@ def test_a_few_of_each(built_once: World, tmp_path: Path, name: str) -> None:
 
 
 def test_the_page_says_what_survived_what_did_not_and_what_was_not_tried(tmp_path: Path) -> None:
-    attack = Attack("kills", "a kill", "it holds", lambda field: iter(()), 3, 0)
     trials = [Trial("a"), Trial("b|c", "it broke"), Trial("d", "no such tool: not tried")]
-    write_page([Tried(attack, trials, 60.0, 7, "abc1234", "2026-01-01")], tmp_path / "page.md")
+    write_page([Tried("kills", trials, 60.0, 7, "abc1234", "2026-01-01")], tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "**1 of 2 trials survived**" in text
-    assert "| a kill | it holds | 2 | 1 |" in text
+    assert f"| {ATTACKS[0].what} | {ATTACKS[0].promise} | 2 | 1 |" in text
     assert "- kills: b\\|c: it broke" in text
     assert "- d: no such tool" in text
 
 
-def test_the_page_of_the_docs_is_of_all_attacks() -> None:
+def test_the_page_of_the_docs_names_every_attack_as_tried_or_not_tried() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert "What did not survive" not in text
+    (untried,) = re.findall(r"^Not tried for this page: (.*?)\. `make", text, flags=re.MULTILINE) or [""]
     for attack in ATTACKS:
-        assert f"| {attack.what} | {attack.promise} |" in text
+        assert (f"| {attack.what} | {attack.promise} |" in text) != (attack.name in untried.split(", ")), attack.name
 
 
 def test_one_attack_tried_again_takes_the_place_of_what_it_was(tmp_path: Path) -> None:
     record, page = tmp_path / "record.json", tmp_path / "page.md"
     first, second = ATTACKS[:2]
-    old = [Tried(one, [Trial("x", "it broke")], 1.0, 1, "abc1234", "2026-01-01") for one in (first, second)]
+    old = [Tried(one.name, [Trial("x", "it broke")], 1.0, 1, "abc1234", "2026-01-01") for one in (first, second)]
     keep(old, record, page)
-    keep([Tried(first, [Trial("y")], 1.0, 2, "def5678", "2026-01-02")], record, page)
+    keep([Tried(first.name, [Trial("y")], 1.0, 2, "def5678", "2026-01-02")], record, page)
     text = page.read_text()
     assert "**1 of 2 trials survived**, 2026-01-02, commits abc1234, def5678, seeds 1, 2" in text
     assert f"- {second.name}: x: it broke" in text

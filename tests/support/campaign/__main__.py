@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,11 +34,12 @@ def main() -> int:
     with ProcessPoolExecutor(AT_ONCE, get_context("spawn"), max_tasks_per_child=1) as processes:
         names = chosen.only or wanted
         carried = [processes.submit(carry_out, n, folder, whole, chosen.seed, short=chosen.short) for n in names]
-        tried = [one.result() for one in carried]
-    if not chosen.short:
-        keep(tried)
-    for one in tried:
-        print(f"{one.attack.name}: {one.survived} of {len(one.counted)} survived, {one.seconds:.0f} s")
+        tried = []
+        for one in as_completed(carried):
+            tried.append(one.result())
+            print(f"{tried[-1].name}: {tried[-1].survived} of {len(tried[-1].counted)} survived", flush=True)
+            if not chosen.short:
+                keep(tried[-1:])
     fell = any(one.fell for one in tried)
     if not chosen.keep and not fell:
         shutil.rmtree(folder, ignore_errors=True)

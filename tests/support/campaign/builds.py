@@ -40,9 +40,14 @@ def start(world: World, *words: str, log: Path, **more: str) -> subprocess.Popen
             stdout=subprocess.DEVNULL,
             stderr=file,
             start_new_session=True,
-            # A job in the background has it ignored, and so have its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_as_in_the_foreground,
         )
+
+
+def _as_in_the_foreground() -> None:
+    """A job in the background has Ctrl-C ignored, and with Dagster termination too; and so have its children."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def run(world: World, *words: str, log: Path, **more: str) -> int:

@@ -23,4 +23,4 @@ def carry_out(name: str, folder: Path, whole: Mapping[str, str], seed: int, *, s
     for trial in attack.run(field):
         trials.append(trial)
         print(f"{name}: {trial.what}: {trial.trouble or 'survived'}", flush=True)
-    return Tried(attack, trials, time.monotonic() - began, seed, commit_now(), today())
+    return Tried(name, trials, time.monotonic() - began, seed, commit_now(), today())

@@ -26,12 +26,17 @@ NOT_TRIED = ": not tried"
 class Tried:
     """An attack that was carried out, when, and on what."""
 
-    attack: Attack
+    name: str
     trials: Sequence[Trial]
     seconds: float
     seed: int
     commit: str
     day: str
+
+    @property
+    def attack(self) -> Attack:
+        """What was done. (Not kept here: an attack cannot be sent from one process to another.)"""
+        return next(attack for attack in ATTACKS if attack.name == self.name)
 
     @property
     def counted(self) -> list[Trial]:
@@ -59,7 +64,7 @@ def keep(tried: Sequence[Tried], record: Path = RECORD, page: Path = PAGE) -> No
     kept: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     for one in tried:
         trials = [[trial.what, trial.trouble] for trial in one.trials]
-        kept[one.attack.name] = {
+        kept[one.name] = {
             **{"seed": one.seed, "commit": one.commit, "day": one.day, "seconds": round(one.seconds, 1)},
             "trials": trials,
         }
@@ -69,7 +74,7 @@ def keep(tried: Sequence[Tried], record: Path = RECORD, page: Path = PAGE) -> No
 
 def _kept(attack: Attack, entry: dict[str, Any]) -> Tried:
     trials = [Trial(what, trouble) for what, trouble in entry["trials"]]
-    return Tried(attack, trials, entry["seconds"], entry["seed"], entry["commit"], entry["day"])
+    return Tried(attack.name, trials, entry["seconds"], entry["seed"], entry["commit"], entry["day"])
 
 
 def write_page(tried: Sequence[Tried], path: Path = PAGE) -> None:
@@ -83,6 +88,7 @@ def write_page(tried: Sequence[Tried], path: Path = PAGE) -> None:
     )
     text = environment.get_template("reliability.md.j2").render(
         tried=tried,
+        missing=[attack for attack in ATTACKS if attack not in [one.attack for one in tried]],
         commits=sorted({one.commit for one in tried}),
         day=max(one.day for one in tried),
         seeds=sorted({one.seed for one in tried}),
