@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import dagster as dg
 
-from dagster_project.runs.alive import known_to_be_alive
+from dagster_project.runs.alive import begin_to_live
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.home import Home
 
@@ -27,14 +27,10 @@ class LwfHome(dg.ConfigurableResource):  # type: ignore[type-arg]
     watch: ClassVar[Callable[[str], Progress]] = lambda label: SILENT
     """Returns the watcher of a cell's progress. The command line, which runs the steps in its own process, sets it."""
 
-    @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[LwfHome]:
-        """As long as a run has the home, its process is known to be alive; a sensor has it without a run."""
-        if context.run_id is None:
-            yield self
-            return
-        with known_to_be_alive(self.place(), context.run_id):
-            yield self
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """A run that has the home is known to be alive; a sensor has it without a run."""
+        if context.run_id is not None:
+            begin_to_live(self.place(), context.run_id)
 
     def place(self) -> Home:
         """The home itself."""

@@ -6,9 +6,8 @@ goes down, it never does: the run counts as started for ever, and whoever waits 
 
 from __future__ import annotations
 
+import atexit
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -23,14 +22,29 @@ GRACE = 60.0
 DIED = "The process of this run is no longer there: it was killed, or the machine went down."
 
 
-@contextmanager
-def known_to_be_alive(home: Home, run_id: str) -> Iterator[None]:
-    """Held by the process of a run."""
+_held: list[FileLock] = []
+"""The lock of the run that this process is at, or was at last."""
+
+
+def begin_to_live(home: Home, run_id: str) -> None:
+    """Take the lock of a run, for as long as this process lives or until it begins another run."""
+    let_go()
     path = _lock_of(home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path, thread_local=False):
-        yield
-    path.unlink(missing_ok=True)
+    lock = FileLock(path, thread_local=False)
+    lock.acquire()
+    _held.append(lock)
+
+
+def let_go() -> None:
+    """The run of this process is over."""
+    while _held:
+        lock = _held.pop()
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+atexit.register(let_go)
 
 
 def fail_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:

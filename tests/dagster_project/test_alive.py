@@ -16,7 +16,7 @@ from places import SUPPORT
 
 from dagster_project.assets import DEVICE_POOL
 from dagster_project.runs import alive
-from dagster_project.runs.alive import fail_dead_runs, known_to_be_alive
+from dagster_project.runs.alive import begin_to_live, fail_dead_runs, let_go
 from dagster_project.runs.instance import open_instance
 from lwf_assets.store.home import Home
 
@@ -85,7 +85,8 @@ def test_a_run_that_never_took_its_lock_has_a_while(home: Home, monkeypatch: pyt
         dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="nothing"), run_id=run.run_id
     )
     assert fail_dead_runs(instance, home) == []
-    with known_to_be_alive(home, run.run_id):
-        monkeypatch.setattr(alive, "GRACE", -1.0)
-        assert fail_dead_runs(instance, home) == []
+    begin_to_live(home, run.run_id)
+    monkeypatch.setattr(alive, "GRACE", -1.0)
+    assert fail_dead_runs(instance, home) == []
+    let_go()
     assert fail_dead_runs(instance, home) == [run.run_id]
