@@ -1,6 +1,6 @@
 # make demo      set up and run the embedded study on a real model
 # make test      set up and run the tests
-# make campaign  attack everything at random, and write docs/reliability.md (under half an hour)
+# make campaign  attack everything at random, and write docs/reliability.md
 # make bench     measure everything that docs/performance.md says, and write it (half an hour)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
