@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +13,8 @@ from dagster_project.cli.arguments import CellOption, JsonOption, StudyOption, c
 from dagster_project.cli.console import err, out
 from dagster_project.cli.plan import totals_of
 from dagster_project.cli.report_table import print_reports
-from lwf_assets.disk.room import refusal, size_as_text
+from lwf_assets.building.refusals import refusals_told
+from lwf_assets.disk.room import size_as_text
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells
 from lwf_assets.graph.table import ASSET
@@ -25,7 +24,6 @@ from lwf_assets.study.study import Study
 
 if TYPE_CHECKING:
     from dagster_project.builds.batches import RunBatch
-    from lwf_assets.planning.forecast import Foresight
 
 
 def build(
@@ -52,7 +50,11 @@ def build(
     # Dagster takes seconds to import, which a build with nothing to do can spare.
     if foresight.steps:
         refuse_tight_limits(foresight.memory)
-    with _refusals_told(home, foresight):
+
+    def told(said: str) -> str:
+        return f"{said}. This build writes at least {size_as_text(foresight.disk)}; the next one goes on from here"
+
+    with refusals_told(home.root, told):
         ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
     seconds = time.time() - began
     unsent = _send_what_is_left(home)
@@ -85,21 +87,6 @@ def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[C
             bars.console.print(line, soft_wrap=True)
 
         return run_build(study, home, only=only, force=forced, tell=tell)
-
-
-@contextmanager
-def _refusals_told(home: Home, foresight: Foresight) -> Iterator[None]:
-    """Says in one line what the operating system refused, and how much the whole build needs."""
-    try:
-        yield
-    except LwfError:
-        raise
-    except Exception as error:
-        said = refusal(error, home.root)
-        if said is None:
-            raise
-        needed = size_as_text(foresight.disk)
-        raise LwfError(f"{said}. This build writes at least {needed}; the next one goes on from here") from error
 
 
 def _send_what_is_left(home: Home) -> str | None:

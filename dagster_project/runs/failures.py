@@ -13,6 +13,7 @@ from enum import StrEnum
 import dagster as dg
 
 from dagster_project.runs.secrets import redact_error
+from lwf_assets.disk.room import is_of_a_full_disk
 from lwf_assets.errors import LwfError
 
 FAILURE_TAG = "lwf/failure"
@@ -31,10 +32,7 @@ _PASSING = {
     errno.EHOSTUNREACH,
     errno.ESTALE,
     errno.ETIMEDOUT,
-    errno.ENOSPC,
 }
-_FULL = ("No space left on device", "database or disk is full")
-"""A full disk, as said by libraries that do not pass on the number."""
 _PASSING_STATUS = {429, 502, 503, 504}
 """What servers answer that are busy or starting."""
 
@@ -73,7 +71,7 @@ def _is_passing(error: BaseException | None) -> bool:
         or (type(error).__module__.startswith("psycopg2") and type(error).__name__ in databases)
         or (isinstance(error, OSError) and error.errno in _PASSING)
         or (isinstance(error, sqlite3.OperationalError) and "locked" in str(error))
-        or any(words in str(error) for words in _FULL)
+        or is_of_a_full_disk(error)
         or type(error).__name__ in names
     )
     return own or _is_passing(error.__cause__ or error.__context__)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lwf_assets import assets
+from lwf_assets.building.refusals import refusals_told
 from lwf_assets.cost.cell_cost import cost_of
-from lwf_assets.cost.disk_space import DiskSpace, disk_space_of, refuse_what_has_no_room
+from lwf_assets.cost.disk_space import disk_space_of, refuse_what_has_no_room
 from lwf_assets.cost.free_memory import refuse_what_cannot_fit
 from lwf_assets.disk.hashes import hash_file
-from lwf_assets.disk.room import refusal, size_as_text
+from lwf_assets.disk.room import size_as_text
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells, inputs_of, recipe_of, settings_of
 from lwf_assets.graph.settings import HashFile
@@ -136,7 +136,11 @@ def _make(
     cost, space = cost_of(study, cell, known), disk_space_of(study, cell, known)
     refuse_what_cannot_fit(cell, cost)
     refuse_what_has_no_room(cell, space, store.root)
-    with _refusals_told(store, cell, space), store.draft(cell.asset, cell.partition, recipe) as draft:
+
+    def told(said: str) -> str:
+        return f"{cell}: {said}. It writes at least {size_as_text(space.needed)}"
+
+    with refusals_told(store.root, told), store.draft(cell.asset, cell.partition, recipe) as draft:
         resumed = any(draft.scratch.iterdir())
         work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
         summary = assets.materialize(cell.asset, work)
@@ -160,20 +164,6 @@ def _make(
                 **provenance,
             },
         )
-
-
-@contextmanager
-def _refusals_told(store: Store, cell: Cell, space: DiskSpace) -> Iterator[None]:
-    """Says in one line what the operating system refused to the work on a cell."""
-    try:
-        yield
-    except LwfError:
-        raise
-    except Exception as error:
-        said = refusal(error, store.root)
-        if said is None:
-            raise
-        raise LwfError(f"{cell}: {said}. It writes at least {size_as_text(space.needed)}") from error
 
 
 @cache

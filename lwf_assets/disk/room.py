@@ -56,6 +56,16 @@ def refusal(error: BaseException, home: Path) -> str | None:
     return None
 
 
+def is_of_a_full_disk(error: BaseException) -> bool:
+    """By its number, or by the words of a library that does not pass it on."""
+    number = error.errno if isinstance(error, OSError) else _number_in(str(error))
+    return number in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _number_in(text: str) -> int | None:
+    return next((number for words, number in _TEXTS.items() if words in text), None)
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen = set[int]()
     while error is not None and id(error) not in seen:
@@ -68,7 +78,7 @@ def _number_of(error: BaseException, home: Path) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     text = str(error)
-    number = next((number for words, number in _TEXTS.items() if words in text), None)
+    number = _number_in(text)
     if number is None and any(words in text for words in _VAGUE):
         if free_on_disk(home) < _LEAST:
             return errno.ENOSPC

@@ -29,6 +29,7 @@ def current_recipe(folder: Path) -> str | None:
 
 
 def current_manifest_in(folder: Path) -> Manifest | None:
+    """The manifest that the pointer leads to; None where it leads to none."""
     recipe = current_recipe(folder)
     return None if recipe is None else manifest_of_recipe(folder, recipe)
 
