@@ -18,6 +18,7 @@ from dagster_project.builds.batches import RunBatch, next_batch
 from dagster_project.builds.libraries import libraries_left_alone
 from dagster_project.checks import PROMOTION_CHECK, blocking_keys
 from dagster_project.definitions import build_definitions
+from dagster_project.runs.alive import let_go
 from dagster_project.runs.instance import open_instance
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
@@ -96,6 +97,7 @@ def _run(
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
+    let_go()
     if threading.current_thread() is threading.main_thread():
         # Dagster leaves it with Ctrl-C's handler: in the background both would be ignored from here on.
         signal.signal(signal.SIGTERM, terminate)

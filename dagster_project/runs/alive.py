@@ -27,7 +27,7 @@ _held: list[FileLock] = []
 
 
 def begin_to_live(home: Home, run_id: str) -> None:
-    """Take the lock of a run, for as long as this process lives or until it begins another run."""
+    """Take the lock of a run, until `let_go`, the next run of this process, or its end."""
     let_go()
     path = _lock_of(home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def begin_to_live(home: Home, run_id: str) -> None:
 
 
 def let_go() -> None:
-    """The run of this process is over."""
+    """The run of this process is over. A process that was started for one run need not call it: its end is the same."""
     while _held:
         lock = _held.pop()
         lock.release()

@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from places import SUPPORT
+from world import World
 
 from dagster_project.assets import DEVICE_POOL
 from dagster_project.runs import alive
@@ -90,3 +91,8 @@ def test_a_run_that_never_took_its_lock_has_a_while(home: Home, monkeypatch: pyt
     assert fail_dead_runs(instance, home) == []
     let_go()
     assert fail_dead_runs(instance, home) == [run.run_id]
+
+
+@pytest.mark.slow
+def test_a_build_by_hand_holds_no_lock_when_it_is_over(built_once: World) -> None:
+    assert list((built_once.home.root / "dagster" / "alive").iterdir()) == []
