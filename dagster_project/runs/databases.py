@@ -28,18 +28,22 @@ def make_whole(place: Path, make: Callable[[Path], object], databases: dict[str,
             as the database is whole.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    if _is_whole(place, databases):
+    if _is_whole(place, databases) and not _folders_beside(place):
         return
     with FileLock(place.parent / f"{place.name}.lock"):
+        for abandoned in _folders_beside(place):  # its maker held this lock, and was killed
+            shutil.rmtree(abandoned, ignore_errors=True)
         if _is_whole(place, databases):
             return
-        for abandoned in place.parent.glob(f".{place.name}-*"):  # its maker held this lock, and was killed
-            shutil.rmtree(abandoned, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as beside:
             fresh = Path(beside) / place.name
             make(fresh)
             _remove(place)
             fresh.rename(place)
+
+
+def _folders_beside(place: Path) -> list[Path]:
+    return list(place.parent.glob(f".{place.name}-*"))
 
 
 def _is_whole(place: Path, databases: dict[str, str]) -> bool:

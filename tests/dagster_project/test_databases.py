@@ -57,6 +57,14 @@ def test_half_a_database_with_nothing_in_it_is_made_anew(tmp_path: Path, left: s
     assert {file.name for file in tmp_path.iterdir()} == {"a.db", "a.db.lock"}
 
 
+def test_what_was_left_beside_a_whole_database_is_removed(tmp_path: Path) -> None:
+    """Its maker was killed after the rename, before it had cleared up."""
+    make_whole(tmp_path / "a.db", _make, PARTS)
+    (tmp_path / ".a.db-abandoned").mkdir()
+    make_whole(tmp_path / "a.db", _make, PARTS)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.db", "a.db.lock"}
+
+
 def test_what_has_something_in_it_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as database:

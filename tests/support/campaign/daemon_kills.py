@@ -22,8 +22,8 @@ from dagster_project.ui.servers import workspace_file
 VICTIMS = ("a run", "the daemon", "everything")
 LONGEST = 20.0
 """Seconds between two kills, at most."""
-NOTICED_SOON = "poll_interval_seconds: 2\n  start_timeout_seconds: 20"
-PATIENCE = 400.0
+NOTICED_SOON = "poll_interval_seconds: 2\n  start_timeout_seconds: 60"
+PATIENCE = 900.0
 """Seconds until a build that nobody disturbs any more must have come to its end."""
 
 
@@ -39,6 +39,9 @@ def daemon_kills(field: Field) -> Iterator[Trial]:
             unattended.begin()
             while done < field.trials and not unattended.is_built:
                 time.sleep(field.draws.uniform(1.0, LONGEST))
+                if unattended.is_idle():  # it gave up on a cell that was killed too often; nothing is there to kill
+                    unattended.request()
+                    continue
                 finished, victim = made_at(unattended.world), field.draws.choice(VICTIMS)
                 what = f"{victim} killed, {len(finished)} artifacts finished"
                 unattended.kill(victim)
@@ -119,15 +122,16 @@ class _Unattended:
         """Whether the build ends, undisturbed from now on. A request that was lost with its run is made again."""
         deadline, asked = time.monotonic() + PATIENCE, time.monotonic()
         while time.monotonic() < deadline:
-            if self.is_built and self._is_idle():
+            if self.is_built and self.is_idle():
                 return True
-            if time.monotonic() - asked > 60 and self._is_idle():
+            if time.monotonic() - asked > 60 and self.is_idle():
                 self.request()
                 asked = time.monotonic()
             time.sleep(1)
         return False
 
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
+        """Whether no run of a build is queued or at work."""
         with dg.DagsterInstance.from_config(str(self.world.home.root / "dagster")) as instance:
             return all(run.is_finished for run in instance.get_runs() if BUILD_TAG in run.tags)
 
