@@ -16,6 +16,7 @@ import dagster as dg
 from dagster_project.assets import FORCE_TAG
 from dagster_project.builds.batches import RunBatch, next_batch
 from dagster_project.builds.libraries import libraries_left_alone
+from dagster_project.builds.turns import turn_of
 from dagster_project.checks import PROMOTION_CHECK, blocking_keys
 from dagster_project.definitions import build_definitions
 from dagster_project.runs.alive import let_go
@@ -62,7 +63,7 @@ def build(
     forced = set(force)
     ran: list[Cell] = []
     not_promoted: list[str] = []
-    with libraries_left_alone() as leave_alone:
+    with turn_of(study, home), libraries_left_alone() as leave_alone:
         while True:
             leave_alone()
             plan = make_plan(study, home.store, home.file_hashes, only=only, force=forced)

@@ -42,7 +42,7 @@ def build(
     settings, home = load_study(study), Home.from_environment()
     only = cells_asked_for(settings, cell)
     forced = _forced(settings, force or [], only)
-    began = time.time()
+    began = time.monotonic()
     made = make_plan(settings, home.store, home.file_hashes, only=only, force=forced)
     foresight = foresee(settings, home.store, made)
     if foresight.steps:
@@ -56,7 +56,7 @@ def build(
 
     with refusals_told(home.root, told):
         ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
-    seconds = time.time() - began
+    seconds = time.monotonic() - began
     unsent = _send_what_is_left(home)
     if unsent is not None:
         err.print(Text(unsent), soft_wrap=True)

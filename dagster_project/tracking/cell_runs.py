@@ -62,7 +62,7 @@ class Outage:
     def began(self, uri: str, home: Home, why: str) -> None:
         """It did not take something."""
         if self.since is None:
-            self.since, self._wait = time.time(), FIRST_WAIT
+            self.since, self._wait = time.monotonic(), FIRST_WAIT
             _log.warning(
                 "MLflow at %s has been away since %s (%s). The build goes on; what is to be recorded waits in %s and "
                 "is sent when MLflow is back.",
@@ -74,7 +74,7 @@ class Outage:
     def ended(self, uri: str) -> None:
         """It took something."""
         if self.since is not None:
-            minutes = (time.time() - self.since) / 60
+            minutes = (time.monotonic() - self.since) / 60
             _log.warning("MLflow at %s is back after %.0f minutes.", shown(uri), minutes)
             self.since = None
 

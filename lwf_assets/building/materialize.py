@@ -126,7 +126,7 @@ def _make(
     progress: Progress,
     provenance: Mapping[str, Any],
 ) -> Artifact:
-    began = time.time()
+    began, clock = time.time(), time.monotonic()
     for artifact in inputs.values():
         store.verify(artifact)
 
@@ -156,7 +156,7 @@ def _make(
                 "libraries": _library_versions(),
                 "git_commit": _git_commit(),
                 "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
-                "wall_seconds": round(time.time() - began, 3),
+                "wall_seconds": round(time.monotonic() - clock, 3),
                 # What the next plan reckons with; a resumed run's time is only that of its last part.
                 "work": cost.work,
                 "resumed": resumed,

@@ -37,7 +37,7 @@ ATTACKS = (
         "a process killed while it sets up the databases of a home, step by step",
         "the next process sets them up, and nothing is left",
         setups,
-        110,
+        60,
         0,
     ),
     Attack(
@@ -73,7 +73,7 @@ ATTACKS = (
         300,
         11,
     ),
-    Attack("clocks", "the clock jumps by hours or days while a build runs", "the same bytes at the end", clocks, 3, 0),
+    Attack("clocks", "the clock is set by hours or days while a build runs", "the same bytes at the end", clocks, 3, 0),
     Attack(
         "daylight",
         "schedules over the days on which clocks are changed",

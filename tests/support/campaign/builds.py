@@ -21,7 +21,7 @@ from lwf_assets.store.store import Artifact
 LWF = (sys.executable, "-m", "dagster_project.cli")
 DAGSTERS = (".logs_queue", ".telemetry")
 """Folders of Dagster's own; every other name with a dot before it is unfinished work of ours."""
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds that a build of the tiny study may take on a machine with other work."""
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from campaign.attack import Field
+from campaign.attack import Field, Trial
 from campaign.attacks import ATTACKS
 from campaign.page import Tried, commit_now, today
 
@@ -20,7 +21,12 @@ def carry_out(name: str, folder: Path, whole: Mapping[str, str], seed: int, *, s
     began = time.monotonic()
     field = Field(place, whole, random.Random(f"{seed}/{name}"), attack.few if short else attack.trials)
     trials = []
-    for trial in attack.run(field):
-        trials.append(trial)
-        print(f"{name}: {trial.what}: {trial.trouble or 'survived'}", flush=True)
+    try:
+        for trial in attack.run(field):
+            trials.append(trial)
+            print(f"{name}: {trial.what}: {trial.trouble or 'survived'}", flush=True)
+    except Exception:
+        # Of this attack no more can be said; the others go on.
+        trials.append(Trial(f"trial {len(trials) + 1}", f"the attack broke off: {traceback.format_exc()[-600:]}"))
+        print(f"{name}: {trials[-1].what}: {trials[-1].trouble}", flush=True)
     return Tried(name, trials, time.monotonic() - began, seed, commit_now(), today())
