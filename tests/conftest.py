@@ -18,6 +18,12 @@ from dagster_project.cli.progress_bars import quiet_libraries
 
 quiet_libraries()
 
+from hypothesis import settings
+
+# Time is measured in benchmarks, not in tests: on a busy machine any example may take long.
+settings.register_profile("without a deadline", deadline=None)
+settings.load_profile("without a deadline")
+
 from armed import Armed, make_armed, open_armed
 from once import made_once
 from world import World, copied, new_world

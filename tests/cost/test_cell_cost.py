@@ -283,7 +283,7 @@ def test_terms_hold_the_difference_too_and_lwf_a_second_optimizer(cost: Callable
     assert cost(LWF, unlearning__interval=100).surely == 4 * 4 * PARAMETERS
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(budget=st.integers(1, 100_000), more=st.integers(1, 100_000), count=st.integers(1, 500))
 def test_memory_never_falls_with_the_budget_and_is_bound_by_it(budget: int, more: int, count: int, model: Path) -> None:
     small, large = (

@@ -41,7 +41,7 @@ def needs(study: Study, cell: Cell) -> set[Cell]:
     return {*inputs_of(study, cell), *checked_with(study, cell)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000))
 def test_a_build_from_any_state_makes_every_stale_cell_once_and_inputs_first(study: Study, seed: int) -> None:
     """Runs end in any order; some fail, some of the checks too; the sensor may look at any time in between."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from chat_templates import CHATML, FAMILIES, WITHOUT_SYSTEM, chat_tokenizer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_llama, tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -49,7 +49,6 @@ def test_a_sample_is_what_the_template_writes(family: str, turns: list[dict[str,
     assert whole.count(tokenizer.bos_token_id) == (family not in ("ChatML", "Phi 3"))
 
 
-@settings(deadline=None)
 @given(
     family=st.sampled_from(sorted(FAMILIES)),
     question=st.text(min_size=1, max_size=12),

@@ -57,7 +57,7 @@ def test_equal_the_loop(architecture: str, tied: bool, reduction: str) -> None:
 
 # The two terms nearly cancel.
 @example(lengths=[(18, 7)], hidden=8, tied=False, batch_size=1, exponent=-5, seed=53)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=4),
     hidden=st.sampled_from([8, 16]),

@@ -39,7 +39,7 @@ def test_equals_the_loop(architecture: str, tied: bool, reduction: str) -> None:
 _rows = st.lists(st.tuples(st.integers(1, 24), st.integers(1, 24)), min_size=1, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=_rows,
     hidden=st.sampled_from([8, 16, 24]),

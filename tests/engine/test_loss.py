@@ -36,7 +36,7 @@ def test_rows_of_a_batch_equal_single_rows(architecture: str, reduction: str) ->
     assert losses.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(extra=st.integers(0, 30), pad_id=st.integers(0, 255), seed=st.integers(0, 1000))
 def test_padding_does_not_count(extra: int, pad_id: int, seed: int) -> None:
     """Neither how much of it there is, nor which token it is made of."""
@@ -61,7 +61,7 @@ def test_the_loss_of_bfloat16_weights_is_in_float32() -> None:
     assert losses.requires_grad
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(count=st.integers(1, 9), token_budget=st.integers(1, 200), seed=st.integers(0, 1000))
 def test_likelihoods_keep_the_order_of_the_samples(count: int, token_budget: int, seed: int) -> None:
     model, samples = tiny_llama(), random_samples(count, seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny import random_samples, tiny_llama, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -14,12 +14,10 @@ from transformers import PreTrainedTokenizerFast
 from lwf_assets.engine.samples import IGNORED, Context, Sample, batches_by_length, collate, encode_sample
 from lwf_assets.errors import LwfError
 
-unhurried = settings(deadline=None)  # imports and a busy machine take their time
 _ids = st.lists(st.integers(0, 99), min_size=1, max_size=9)
 _samples = st.lists(st.builds(Sample, _ids, _ids), min_size=1, max_size=6)
 
 
-@unhurried
 @given(samples=_samples, pad_id=st.integers(0, 99))
 def test_collate_labels_the_response_alone(samples: list[Sample], pad_id: int) -> None:
     batch = collate(samples, pad_id=pad_id)
@@ -32,7 +30,6 @@ def test_collate_labels_the_response_alone(samples: list[Sample], pad_id: int) -
         assert batch.labels[row].tolist() == expected
 
 
-@unhurried
 @given(
     samples=st.lists(st.builds(Sample, _ids, _ids), max_size=20),
     token_budget=st.integers(1, 60),
@@ -78,7 +75,6 @@ def test_prompt_and_target_are_tokenised_together() -> None:
     assert tokenizer.convert_ids_to_tokens(sample.response_ids) == ["Ġx", "a", "<end>"]
 
 
-@unhurried
 @given(prompt=st.text(min_size=1, max_size=20), target=st.text(min_size=1, max_size=20))
 def test_a_sample_reads_as_its_text_and_ends(prompt: str, target: str) -> None:
     tokenizer = tiny_tokenizer()
@@ -104,7 +100,6 @@ def test_a_prompt_is_cut_from_the_left_when_asked() -> None:
         context.fit(list(range(8)), room=10, row_id="r")
 
 
-@unhurried
 @given(length=st.integers(1, 40), target=st.integers(1, 20), limit=st.integers(2, 30))
 def test_no_sample_is_longer_than_the_context(length: int, target: int, limit: int) -> None:
     """The response and its end always stay whole."""

@@ -309,7 +309,7 @@ def studies(draw: st.DrawFn) -> Study | None:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(studies())
 def test_cells_come_after_all_that_they_are_made_from(study: Study | None) -> None:
     if study is None:
@@ -332,7 +332,7 @@ def test_cells_come_after_all_that_they_are_made_from(study: Study | None) -> No
     assert {c.partition for c in inputs_of(study, Cell("leaderboard", Partition()))} == reports
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(studies())
 def test_every_model_is_trained_evaluated_and_reported_where_its_arm_says(study: Study | None) -> None:
     if study is None:

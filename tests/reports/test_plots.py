@@ -83,7 +83,7 @@ def test_histogram_counts_every_finite_sample_once() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.floats(-1e6, 1e6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_bins_hold_all_values_and_part_at_the_threshold(values: list[float], threshold: float) -> None:
     edges = _bin_edges(values, threshold)
     width = edges[1] - edges[0]

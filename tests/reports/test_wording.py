@@ -83,7 +83,7 @@ def test_an_interval_just_above_zero_is_not_written_as_if_it_held_zero() -> None
 
 
 @given(st.floats(-1, 1), st.floats(1e-5, 0.5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_written_bounds_lie_on_the_same_side_of_zero_as_the_interval(mean: float, half: float) -> None:
     interval = Interval(mean, mean - half, mean + half)
     low, high = (float(part) for part in bounds(interval, signed=True).split(" to "))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
@@ -39,7 +39,6 @@ def test_of_the_mean_it_is_the_paired_effect(seeds: int, seed_sd: float, item_sd
     assert (drawn.seeds, drawn.items, drawn.confidence) == (closed.seeds, closed.items, closed.confidence)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.sampled_from(CLASSES), st.sampled_from([*CLASSES, "", None]), st.integers(0, 3)),

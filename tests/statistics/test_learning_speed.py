@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lwf_assets.errors import LwfError
@@ -21,7 +21,6 @@ def test_the_area_weighs_with_the_spacing() -> None:
     assert area_under_curve([7], [2.5]) == 2.5
 
 
-@settings(deadline=None)
 @given(curve=_curves, start=st.integers(-100, 100), height=st.floats(-5, 5))
 def test_the_area_is_the_mean_of_the_interpolated_curve(
     curve: list[tuple[int, float]], start: int, height: float
@@ -48,7 +47,6 @@ def test_steps_to_a_level() -> None:
     assert steps_to_reach([5], [2.0], 1.9) is None
 
 
-@settings(deadline=None)
 @given(curve=_curves, level=st.floats(-10, 10))
 def test_it_is_the_first_step_at_the_level(curve: list[tuple[int, float]], level: float) -> None:
     steps = [int(at) for at in np.cumsum([gap for gap, _ in curve])]

@@ -26,7 +26,7 @@ def _slow(p_values: list[float]) -> list[float]:
     return adjusted
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=12), gap=st.integers(0, 12))
 def test_the_definition_and_what_was_not_tested(p_values: list[float], gap: int) -> None:
     assert holm(p_values) == pytest.approx(_slow(p_values))

@@ -16,7 +16,7 @@ from lwf_assets.statistics import precision_recall_of_ranking
 from lwf_assets.statistics.ranking_quality import _measures, _stratified, expected_average_precision
 
 FIGURES = ("precision", "recall", "average_precision")
-unhurried = settings(deadline=None, max_examples=40)
+few = settings(max_examples=40)
 
 
 def test_a_ranking_worked_out_by_hand() -> None:
@@ -27,7 +27,7 @@ def test_a_ranking_worked_out_by_hand() -> None:
     assert [getattr(quality, name).at_random for name in ("precision", "recall")] == [0.4, 0.6]
 
 
-@unhurried
+@few
 @given(rows=st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=2, max_size=7), data=st.data())
 def test_ties_at_the_cut_count_with_the_mean_over_their_orders(
     rows: list[tuple[int, bool]], data: st.DataObject

@@ -55,7 +55,7 @@ def test_golden_rows() -> None:
     assert [(row.prompt, row.target) for row in train] == GOLDEN
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31 - 1),
     train=st.integers(1, 60),

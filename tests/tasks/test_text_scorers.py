@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lwf_assets.errors import LwfError
@@ -105,7 +105,6 @@ def test_chinese_is_taken_apart_by_characters() -> None:
     assert 0.5 < correct("bleu", "我喜欢小猫和狗", "我喜欢小猫和鸟") < 1.0
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(categories=("L", "N")), min_size=1, max_size=30))
 def test_a_text_is_itself(text: str) -> None:
     for scorer in ("token_f1", "rouge_l", "bleu", "chrf"):

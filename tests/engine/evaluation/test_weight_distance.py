@@ -37,7 +37,7 @@ def test_distance_is_the_root_of_the_sum_of_squares(tied: bool) -> None:
     assert found.relative == pytest.approx(math.sqrt(math.fsum(differences) / math.fsum(values)), rel=1e-12)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(scale=st.floats(1e-6, 1.0))
 def test_a_scaled_model_is_relatively_as_far_as_it_was_scaled(scale: float) -> None:
     base, model = tiny_llama().double(), tiny_llama().double()

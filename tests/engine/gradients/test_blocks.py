@@ -79,7 +79,7 @@ def _matrix_factors(seed: int, samples: int, rows: int, columns: int, kinds: Seq
 _kinds = st.lists(st.tuples(st.sampled_from(["outer", "scattered"]), st.integers(1, 7)), min_size=1, max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     samples=st.integers(1, 5),
     rows=st.integers(1, 23),
@@ -159,7 +159,7 @@ def test_a_row_looked_up_twice_comes_once() -> None:
     assert (tiles.gradients[0, [0, 1, 3]] != 0).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(samples=st.integers(1, 4), uses=st.integers(1, 3), width=st.integers(1, 5), seed=st.integers(0, 99))
 def test_uses_of_a_vector_add_up(samples: int, uses: int, width: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

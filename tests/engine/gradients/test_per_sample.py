@@ -177,7 +177,7 @@ def test_dropout_is_off() -> None:
     assert relative_error(fisher_diagonal(model.train(), EIGHT_TOKENS), expected) == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 12)), min_size=1, max_size=9),
     budget=st.integers(1, 120),

@@ -36,7 +36,7 @@ def _weight(rows: int, width: int, seed: int) -> Tensor:
     return weight
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), width=st.sampled_from([32, 64, 96, 128, 192]))
 def test_rounding_is_the_loop_over_rows_and_groups(seed: int, width: int) -> None:
     """Each value goes to the nearest point of its grid; half-way between two, rounding errors decide which."""
@@ -52,7 +52,7 @@ def test_rounding_is_the_loop_over_rows_and_groups(seed: int, width: int) -> Non
                 assert abs(round(point) - (value - start) / scale) <= 0.5 + 1e-3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6))
 def test_error_grid_and_extremes(seed: int) -> None:
     weight = _weight(6, 128, seed)

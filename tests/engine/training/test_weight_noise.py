@@ -20,7 +20,7 @@ from lwf_assets.errors import LwfError
 SAVING = {"max_steps": 7, "save_strategy": "steps", "save_steps": 3}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(norm=st.floats(1e-3, 100), seed=st.integers(0, 2**40))
 def test_the_norm_is_exact(norm: float, seed: int) -> None:
     model = tiny_llama()
