@@ -19,8 +19,9 @@ from lwf_assets.graph.cells import cells
 from lwf_assets.store.store import Artifact
 
 LWF = (sys.executable, "-m", "dagster_project.cli")
-DAGSTERS = (".logs_queue", ".telemetry")
-"""Folders of Dagster's own; every other name with a dot before it is unfinished work of ours."""
+DAGSTERS = (".logs_queue", ".telemetry", ".db")
+"""Names of Dagster's own, the last of its events that belong to no run; every other name with a dot before it is
+unfinished work of ours."""
 PATIENCE = 900.0
 """Seconds that a build of the tiny study may take on a machine with other work."""
 
