@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.cost.batch_rows import batch_rows
+from lwf_assets.cost.model_size import read_facts
 from lwf_assets.errors import LwfError
 from lwf_assets.store.layout import CORPUS, CUT_AT_LENGTH, EMPTY_RESPONSE, ENDED_BY_MODEL, PROMPTS
 from lwf_assets.store.tables import read_rows, write_rows
@@ -51,7 +53,7 @@ def materialize(work: Work) -> dict[str, Any]:
         end_ids=end_ids,
         temperature=settings.temperature,
         top_p=settings.top_p,
-        batch_size=settings.batch_size,
+        batch_size=batch_rows(settings.batch_size, read_facts(base, work.study.model.dtype)),
         seed=settings.seed,
         shards=work.scratch,
         progress=work.progress,

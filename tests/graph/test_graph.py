@@ -43,7 +43,7 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "generation.temperature": (0.5, {"self_generated_corpus"}),
     "generation.top_p": (0.5, {"self_generated_corpus"}),
     "generation.samples_per_prompt": (2, {"self_generated_corpus"}),
-    "generation.batch_size": (3, {"self_generated_corpus"}),  # it decides the draws
+    "generation.batch_size": (3, set()),
     "generation.seed": (5, {"self_generated_corpus"}),
     "training.max_steps": (9, FINE_TUNES),
     "training.epochs": (3.0, FINE_TUNES),
