@@ -100,6 +100,11 @@ class ModelSettings(Settings):
 class GenerationSettings(Settings):
     """How the model writes down what it knows (D_self)."""
 
+    engine: Literal["transformers", "vllm"] = Field(
+        "transformers",
+        description="What generates. vllm is for large corpora on a GPU and needs the extra of that name; it samples "
+        "the same distribution with other draws.",
+    )
     max_new_tokens: PositiveInt = Field(64, description="Longest response, in tokens.")
     temperature: PositiveFloat = Field(1.0, description="1 samples the model's own distribution, as the method wants.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus; 1 keeps the whole distribution.")

@@ -39,6 +39,7 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "model.token_budget": (300, set()),
     "model.prior": ("less", {"base_model"}),
     "mixed": (True, set()),
+    "generation.engine": ("vllm", {"self_generated_corpus"}),
     "generation.max_new_tokens": (7, {"self_generated_corpus", "evaluation"}),
     "generation.temperature": (0.5, {"self_generated_corpus"}),
     "generation.top_p": (0.5, {"self_generated_corpus"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lwf_assets.disk.sums import unsealed, with_seal
-from lwf_assets.engine.generation.decoding import Sampling, decode
+from lwf_assets.engine.generation.decoding import Decoder, Decoding, Sampling, best_decoding
 from lwf_assets.engine.generation.draws import numbers_of
 from lwf_assets.progress import SILENT, Progress
 
@@ -38,6 +39,7 @@ def generate(
     top_p: float = 1.0,
     batch_size: BatchSize = 16,
     seed: int = 0,
+    decoding: Decoding | None = None,
     shards: Path | None = None,
     progress: Progress = SILENT,
 ) -> list[list[int]]:
@@ -59,16 +61,20 @@ def generate(
         batch_size: prompts per batch, or what finds it from the longest; halved once, for good, if a batch does not fit
             into the memory of the device.
         seed: of the draws.
+        decoding: how the model is called step by step; None for the fastest (`decoding.best_decoding`).
         shards: folder for the batches' responses.
         progress: notified of every response.
     """
     sampling = Sampling(max_new_tokens, end_ids, temperature, top_p, seed)
-    numbers = numbers_of(prompts)
+    numbers, longest = numbers_of(prompts), max(map(len, prompts), default=0)
+    rows = batch_size if isinstance(batch_size, int) else batch_size(longest + max_new_tokens)
+    steps = math.ceil(len(prompts) / rows) * max_new_tokens
+    decoding = decoding or best_decoding(model, steps)
+    decoder = Decoder(model, sampling, pad_id=pad_id, decoding=decoding, rows=min(rows, len(prompts)), longest=longest)
 
     def answer(indices: Sequence[int]) -> list[list[int]]:
-        return decode(model, [prompts[i] for i in indices], [numbers[i] for i in indices], sampling, pad_id=pad_id)
+        return decoder.answer([prompts[i] for i in indices], [numbers[i] for i in indices])
 
-    rows = batch_size if isinstance(batch_size, int) else batch_size(_longest(prompts) + max_new_tokens)
     return answer_all(prompts, answer, batch_size=rows, shards=shards, progress=progress)
 
 
@@ -103,10 +109,6 @@ def answer_all(
         del order[: len(indices)]
         progress.advance(len(indices))
     return [responses[index] for index in range(len(prompts))]
-
-
-def _longest(prompts: Sequence[Sequence[int]]) -> int:
-    return max(map(len, prompts), default=0)
 
 
 def _saved(shards: Path) -> dict[int, list[int]]:
