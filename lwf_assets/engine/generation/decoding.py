@@ -28,8 +28,8 @@ one CUDA graph, or compiled by torch (once, in about half a minute).
 STEPS_TO_COMPILE = 3500
 """Decoding steps from which the step is compiled. On an H100, for 135M parameters and 256 rows, a plain step takes
 44 ms, a compiled one 7.5 ms, and compiling 37 s. A captured step has not been measured. If it is as slow as a plain
-one, a little less work takes 2.4 times as long as it could; if it is as fast as a compiled one, a little more work does.
-No other number has a smaller worst case."""
+one, a little less work takes 2.4 times as long as it could; if it is as fast as a compiled one, a little more does. No
+other number has a smaller worst case."""
 
 
 def best_decoding(model: PreTrainedModel, steps: int) -> Decoding:
