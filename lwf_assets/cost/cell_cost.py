@@ -19,6 +19,7 @@ from lwf_assets.cost.peak_memory import (
     gradient_sums,
     largest_peak,
     model_beside,
+    planned_rows,
     second_copy,
     training_peak,
     weights,
@@ -128,13 +129,14 @@ def _base_model(study: Study, partition: Partition, known: Known, facts: ModelFa
 def _self_generated_corpus(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
     settings = study.generation
     prompts = prompt_amount(study, _forgotten(partition), known)
-    work, at_once = None, settings.batch_size
+    work, at_once = None, planned_rows(settings.batch_size)
     if prompts.rows is not None:
         rows = prompts.rows * settings.samples_per_prompt
-        work = generation(facts, rows, prompts.prompt, settings.max_new_tokens, settings.batch_size)
+        work = generation(facts, rows, prompts.prompt, settings.max_new_tokens, at_once)
         at_once = min(rows, at_once)
     setting = f"generation.batch_size: {settings.batch_size}"
-    cache = generated_rows(facts, at_once, prompts.longest, setting, guessed=prompts.guessed)
+    guessed = prompts.guessed or settings.batch_size == "auto"
+    cache = generated_rows(facts, at_once, prompts.longest, setting, guessed=guessed)
     return Cost(work, (weights(study, facts), cache), prompts.guessed)
 
 
@@ -206,23 +208,23 @@ def _evaluation(study: Study, partition: Partition, known: Known, facts: ModelFa
     task, seeds = study.learning_tasks[model.learning_task], 1 if model.name == BASE else len(study.seeds)
     test = test_amount(study, model.learning_task, known)
     corpora = [corpus_amount(study, name, known) for name in _forgotten_by(study, model)]
-    work = None
+    work, at_once = None, planned_rows(settings.batch_size)
     if test.rows is not None and all(corpus.rows is not None for corpus in corpora):
         work = _answers(study, facts, task, test) + forward(facts, test, test.rows)
         for corpus in corpora:
             examples, new_tokens = settings.response_examples, study.generation.max_new_tokens
-            work += generation(facts, examples, corpus.prompt, new_tokens, settings.batch_size)
+            work += generation(facts, examples, corpus.prompt, new_tokens, at_once)
             work += forward(facts, corpus, corpus.rows or 0)
         for other in (task for tasks in utility_tasks(study).values() for task in tasks.values()):
             amount = other_test_amount(other)
             work += _answers(study, facts, other, amount) + forward(facts, amount, amount.rows or 0)
         work *= seeds
     longest = max(test.prompt + task.max_new_tokens, *(corpus.longest for corpus in corpora))
-    rows = min(settings.batch_size, test.rows or settings.batch_size)
+    rows = min(at_once, test.rows or at_once)
     losses = [batch(study, facts, amount, differentiated=False) for amount in (test, *corpora)]
     guessed = test.guessed or any(corpus.guessed for corpus in corpora)
     setting = f"evaluation.batch_size: {settings.batch_size}"
-    answering = generated_rows(facts, rows, longest, setting, guessed=guessed)
+    answering = generated_rows(facts, rows, longest, setting, guessed=guessed or settings.batch_size == "auto")
     parts = (*losses, answering, model_beside("the base model", facts))
     return Cost(work, largest_peak([(weights(study, facts), part) for part in parts]), guessed)
 
@@ -232,7 +234,7 @@ def _answers(study: Study, facts: ModelFacts, task: TaskSettings, test: Amount) 
     if task.scorer == "choice":
         choices = TYPICAL_CHOICES if task.choices_column is not None else len(task.choices)
         return choices * forward(facts, test, rows)
-    return generation(facts, rows, test.prompt, task.max_new_tokens, study.evaluation.batch_size)
+    return generation(facts, rows, test.prompt, task.max_new_tokens, planned_rows(study.evaluation.batch_size))
 
 
 def _forgetting_probe(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from lwf_assets.cost.flops import training_steps
 from lwf_assets.cost.model_size import ModelFacts
@@ -17,6 +18,10 @@ from lwf_assets.study.study import Study
 
 LOGIT_COPIES = 3.3
 """fp32 values held for each logit where there is loss: the logits, those that count, their log-softmax, a gradient."""
+ROWS_ON_A_CPU = 16
+"""Prompts answered at once on a CPU, where the study leaves it open: more do not make it faster."""
+DRAW_BYTES = 28
+"""Bytes held for each logit from which a token is drawn: logits in two types, two 64-bit integers, the noise."""
 AUTOCAST_ACTIVATIONS = 0.6
 """Size of mixed precision's activations relative to full precision: some, as in the norms, stay in fp32."""
 
@@ -130,13 +135,20 @@ def activations(
 
 
 def generated_rows(facts: ModelFacts, rows: int, longest: float, setting: str, *, guessed: bool) -> Part:
-    """Keys and values of rows while they are generated, and the draws from their logits."""
+    """Keys and values of rows of `longest` tokens while they are generated, and what reads their prompts or draws from
+    their logits, whichever is larger."""
     what = f"keys and values of {rows} row{'s' if rows > 1 else ''} of some {longest:.0f} tokens"
     if facts.layers is None or facts.key_value is None:
         return Part(what, None, 0, setting)
     cache = rows * longest * 2 * facts.layers * facts.key_value * facts.bytes_per_weight
-    draws = 4 * rows * (facts.vocabulary or 0) * 4
-    return Part(what, cache + draws, 0 if guessed else cache / 2, setting)
+    reading = rows * longest * (3 * (facts.intermediate or 0) + 4 * (facts.hidden or 0)) * facts.bytes_per_weight
+    draws = rows * (facts.vocabulary or 0) * DRAW_BYTES
+    return Part(what, cache + max(reading, draws), 0 if guessed else cache / 2, setting)
+
+
+def planned_rows(setting: int | Literal["auto"]) -> int:
+    """Prompts answered at once, for an estimate, which is made without knowing the device."""
+    return ROWS_ON_A_CPU if setting == "auto" else setting
 
 
 def largest_peak(peaks: Iterable[Peak]) -> Peak:

@@ -23,6 +23,18 @@ def load_model(path: Path) -> PreTrainedModel:
     return model.to(best_device()).eval()
 
 
+def load_outline(path: Path) -> PreTrainedModel:
+    """The model in the directory `path` without its weights, for what it says of itself: its configuration and the
+    generation settings published with it."""
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, local_files_only=True))
+    if (path / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
+    return model
+
+
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in the directory `path`, with a padding token."""
     from transformers import AutoTokenizer

@@ -169,8 +169,11 @@ ASSETS: tuple[AssetSpec, ...] = (
         "self_generated_corpus",
         dimensions=(FORGETTING_TASK,),
         inputs=("base_model", "forgetting_prompts"),
-        code_version="2",
-        settings=lambda study: {"context": context_settings(study), "generation": fields_of(study.generation)},
+        code_version="3",
+        settings=lambda study: {
+            "context": context_settings(study),
+            "generation": fields_of(study.generation, without=("batch_size",)),
+        },
         group=SELF_KNOWLEDGE,
         kinds=("parquet", "pytorch"),
         description="The base model's responses to the forgetting prompts (D_self): a proxy for what it knows.",

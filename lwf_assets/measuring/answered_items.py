@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lwf_assets.engine.evaluation.answers import greedy_responses, likeliest_choices
+from lwf_assets.engine.generation import BatchSize
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import TOKEN_BUDGET, Context, encode_sample
 from lwf_assets.progress import SILENT, Progress
@@ -36,7 +37,7 @@ def evaluate(
     task: TaskSettings,
     *,
     context: Context,
-    batch_size: int = 16,
+    batch_size: BatchSize = 16,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress = SILENT,
 ) -> list[ItemResult]:

@@ -27,6 +27,7 @@ from lwf_assets.tasks.settings import TaskSettings
 
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 LossReduction = Literal["mean", "sum"]
+RowsAtOnce = Literal["auto"] | PositiveInt
 
 OBJECTIVES = ("ascent", "npo", "simnpo", "none")
 """The unlearning objectives that are built in."""
@@ -99,11 +100,19 @@ class ModelSettings(Settings):
 class GenerationSettings(Settings):
     """How the model writes down what it knows (D_self)."""
 
+    engine: Literal["transformers", "vllm"] = Field(
+        "transformers",
+        description="What generates. vllm is for large corpora on a GPU and needs the extra of that name; it samples "
+        "the same distribution with other draws.",
+    )
     max_new_tokens: PositiveInt = Field(64, description="Longest response, in tokens.")
     temperature: PositiveFloat = Field(1.0, description="1 samples the model's own distribution, as the method wants.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus; 1 keeps the whole distribution.")
     samples_per_prompt: PositiveInt = Field(1, description="Responses drawn for each prompt.")
-    batch_size: PositiveInt = Field(16, description="Prompts per batch; part of the recipe, for it decides the draws.")
+    batch_size: RowsAtOnce = Field(
+        "auto",
+        description="Prompts answered at once; auto: 16 on a CPU, what fits on a GPU. Changes nothing but speed.",
+    )
     seed: NonNegativeInt = Field(0, description="Seed of the draws.")
 
 
@@ -252,7 +261,9 @@ class UnlearningSettings(Settings):
 class EvaluationSettings(Settings):
     """How models are compared."""
 
-    batch_size: PositiveInt = Field(16, description="Items answered at once; does not change which are scored.")
+    batch_size: RowsAtOnce = Field(
+        "auto", description="Items answered at once; auto: 16 on a CPU, what fits on a GPU. Changes nothing but speed."
+    )
     response_examples: NonNegativeInt = Field(
         6, description="Forgetting prompts answered by every model in the report."
     )

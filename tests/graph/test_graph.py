@@ -39,11 +39,12 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "model.token_budget": (300, set()),
     "model.prior": ("less", {"base_model"}),
     "mixed": (True, set()),
+    "generation.engine": ("vllm", {"self_generated_corpus"}),
     "generation.max_new_tokens": (7, {"self_generated_corpus", "evaluation"}),
     "generation.temperature": (0.5, {"self_generated_corpus"}),
     "generation.top_p": (0.5, {"self_generated_corpus"}),
     "generation.samples_per_prompt": (2, {"self_generated_corpus"}),
-    "generation.batch_size": (3, {"self_generated_corpus"}),  # it decides the draws
+    "generation.batch_size": (3, set()),
     "generation.seed": (5, {"self_generated_corpus"}),
     "training.max_steps": (9, FINE_TUNES),
     "training.epochs": (3.0, FINE_TUNES),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lwf_assets.engine.chat import Prompt
-from lwf_assets.engine.generation import generate, response_end_ids, response_text
+from lwf_assets.engine.generation import BatchSize, generate, response_end_ids, response_text
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.samples import (
@@ -32,7 +32,7 @@ def greedy_responses(
     *,
     max_new_tokens: int,
     context: Context,
-    batch_size: int = 16,
+    batch_size: BatchSize = 16,
 ) -> list[str]:
     """The likeliest continuation, token by token, of each (id, prompt)."""
     encoded = [
