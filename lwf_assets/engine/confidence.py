@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from lwf_assets.engine.forgetting_confidence import forgetting_confidence
+from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
@@ -69,6 +70,12 @@ class _Terms:
             squares = values.square_()
             self.squared_norm.index_add_(0, samples, squares.sum(dim=1).double())
             self.quadratic.index_add_(0, samples, _inner_products(squares, fisher), alpha=0.5)
+
+    def add_products(self, name: str, products: fused.Products) -> None:
+        linear, quadratic, squared_norm = fused.weighted_sums(products, self.fisher[name], self.delta[name])
+        self.linear.index_add_(0, products.samples, linear)
+        self.quadratic.index_add_(0, products.samples, quadratic, alpha=0.5)
+        self.squared_norm.index_add_(0, products.samples, squared_norm)
 
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         samples, values = gradients

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
@@ -38,8 +39,16 @@ class SquaredGradients:
         """Square and add."""
         mean = self.means[name][rows]
         for _, some in gradients:
+            if mean.device.type != "cpu":  # a launch for each sample takes longer than the work
+                norms = torch.linalg.vector_norm(some, dim=0, dtype=torch.float32)
+                mean.addcmul_(norms, norms, value=self.share)
+                continue
             for gradient in some.float():
                 mean.addcmul_(gradient, gradient, value=self.share)
+
+    def add_products(self, name: str, products: fused.Products) -> None:
+        """Square and add, without a gradient in memory."""
+        fused.add_squares(self.means[name], products, self.share)
 
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         """Square and add, row by row."""
