@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -72,8 +73,24 @@ def suits(uses: Sequence[Outer]) -> bool:
     return types == {dtype} and dtype in TYPES and runs_on(uses[0].left.device, dtype)
 
 
+_chosen: bool | None = None
+
+
+@contextmanager
+def kernels_used(chosen: bool) -> Iterator[None]:
+    """Within the block, the kernels or the loop, whatever the device: to compare the two."""
+    global _chosen
+    before, _chosen = _chosen, chosen
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
 def runs_on(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels work on this device: tried once, with a warning where they should and do not."""
+    if _chosen is not None:
+        return _chosen
     return device.type == "cuda" and importlib.util.find_spec("triton") is not None and _works(device, dtype)
 
 
@@ -108,12 +125,13 @@ def joined(uses: Sequence[Outer], keep: Tensor | None, samples: Tensor) -> Produ
     return Products(left, right, keep, samples)
 
 
-def add_squares(result: Tensor, products: Products, share: float) -> None:
+def add_squares(result: Tensor, products: Products, share: float, *, tile: Tile | None = None) -> None:
     """result += share * sum over the samples of the squared gradient; `result` [rows, columns], fp32, in any order in
     memory."""
     from lwf_assets.engine.gradients import kernels
 
-    tile, (samples, positions, rows, columns) = _tile_of(products), _sizes(products)
+    tile = tile or tile_of(products)
+    samples, positions, rows, columns = _sizes(products)
     with _current(result):
         kernels.add_squares[_grid(tile, rows, columns)](
             products.left,
@@ -133,7 +151,9 @@ def add_squares(result: Tensor, products: Products, share: float) -> None:
         )
 
 
-def weighted_sums(products: Products, fisher: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def weighted_sums(
+    products: Products, fisher: Tensor, delta: Tensor, *, tile: Tile | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Of each sample, the sums of fisher * delta * g, of fisher * g^2 and of g^2; [samples] each, fp64.
 
     `fisher` and `delta` [rows, columns] may be of any type of floating point, and lie in any order in memory: they are
@@ -141,7 +161,8 @@ def weighted_sums(products: Products, fisher: Tensor, delta: Tensor) -> tuple[Te
     """
     from lwf_assets.engine.gradients import kernels
 
-    tile, (samples, positions, rows, columns) = _tile_of(products), _sizes(products)
+    tile = tile or tile_of(products)
+    samples, positions, rows, columns = _sizes(products)
     by_gram = products.keep is None and GRAM_ADVANTAGE * positions * (rows + columns) <= rows * columns
     kinds, across = 2 if by_gram else 3, -(-columns // tile.width)
     together = min(samples, max(1, SUMS_ELEMENTS // (kinds * across * rows)))
@@ -194,7 +215,7 @@ def _sizes(products: Products) -> tuple[int, int, int, int]:
     return samples, positions, rows, products.right.shape[2]
 
 
-def _tile_of(products: Products) -> Tile:
+def tile_of(products: Products) -> Tile:
     """By a rule, not by trials: few kernels are compiled, and sums of other tiles are never among a result's."""
     if products.left.dtype == torch.float32:
         return EXACT if _is_exact() else TF32

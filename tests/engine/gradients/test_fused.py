@@ -41,9 +41,9 @@ def _fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         taken.append(len(uses))
         return joined(uses, keep, samples)
 
-    monkeypatch.setattr(fused, "runs_on", lambda device, dtype: True)
     monkeypatch.setattr(fused, "joined", noted)
-    yield
+    with fused.kernels_used(True):
+        yield
     assert taken
 
 
@@ -96,9 +96,7 @@ def test_squares_of_any_shape(
     products = _products(samples, positions, rows, columns, dtype, keep, seed, order)
     start = torch.rand(columns, rows, device=DEVICE).T if not order else torch.rand(rows, columns, device=DEVICE)
     expected = start.double() + 0.25 * _whole(products).square().sum(dim=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "_tile_of", lambda _: tile)
-        fused.add_squares(start, products, 0.25)
+    fused.add_squares(start, products, 0.25, tile=tile)
     assert (start - expected).norm() <= 1e-6 * expected.norm()  # of bf16 factors too: nothing is rounded on the way
 
 
@@ -122,9 +120,8 @@ def test_weighted_sums_of_any_shape(
     delta = torch.randn(columns, rows, generator=torch.Generator().manual_seed(seed)).to(DEVICE, weights).T
     gradients, f, d = _whole(products), fisher.double(), delta.double()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "_tile_of", lambda _: tile)
         patch.setattr(fused, "SUMS_ELEMENTS", limit)
-        linear, quadratic, norms = fused.weighted_sums(products, fisher, delta)
+        linear, quadratic, norms = fused.weighted_sums(products, fisher, delta, tile=tile)
     size = (f * d * gradients).abs().sum(dim=(1, 2))  # the linear term is a small difference of large sums
     assert ((linear - (f * d * gradients).sum(dim=(1, 2))).abs() <= 1e-6 * size).all()
     assert torch.allclose(quadratic, (f * gradients.square()).sum(dim=(1, 2)), rtol=1e-5)
@@ -164,7 +161,7 @@ def test_models_whole(architecture: str, tied: bool) -> None:
 
 @pytest.mark.usefixtures("_fused")
 @pytest.mark.parametrize("count", [1, 5])
-def test_the_same_as_the_loop_in_bfloat16(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_as_the_loop_in_bfloat16(count: int) -> None:
     """But for the loop's own rounding of each gradient to bfloat16."""
     model, samples = tiny_llama().to(DEVICE, torch.bfloat16), random_samples(count)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
@@ -172,9 +169,9 @@ def test_the_same_as_the_loop_in_bfloat16(count: int, monkeypatch: pytest.Monkey
     delta = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     fisher = fisher_diagonal(model, samples)
     terms = confidence_terms(model, samples, fisher=fisher, delta=delta)
-    monkeypatch.setattr(fused, "runs_on", lambda device, dtype: False)
-    by_loop = fisher_diagonal(model, samples)
-    terms_by_loop = confidence_terms(model, samples, fisher=fisher, delta=delta)
+    with fused.kernels_used(False):
+        by_loop = fisher_diagonal(model, samples)
+        terms_by_loop = confidence_terms(model, samples, fisher=fisher, delta=delta)
     for name, value in by_loop.items():
         assert (fisher[name] - value).norm() <= 2e-2 * value.norm()
     assert terms.quadratic == pytest.approx(terms_by_loop.quadratic, rel=2e-2)
@@ -182,24 +179,23 @@ def test_the_same_as_the_loop_in_bfloat16(count: int, monkeypatch: pytest.Monkey
     assert terms.linear == pytest.approx(terms_by_loop.linear, rel=5e-2, abs=1e-2 * abs(terms_by_loop.linear).max())
 
 
-def test_a_type_without_kernels_goes_through_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "runs_on", lambda device, dtype: True)
-
+def test_a_type_without_kernels_goes_through_the_loop() -> None:
     def outer(left: torch.dtype, right: torch.dtype) -> Outer:
         return Outer(torch.zeros(1, 2, 3, dtype=left), torch.zeros(1, 2, 3, dtype=right))
 
-    assert fused.suits([outer(torch.float32, torch.float32)] * 2)
-    assert not fused.suits([outer(torch.float64, torch.float64)])
-    assert not fused.suits([outer(torch.float32, torch.bfloat16)])
-    assert not fused.suits([outer(torch.float32, torch.float32), outer(torch.bfloat16, torch.bfloat16)])
-    # A reduction of somebody's own, which knows nothing of products, gets blocks.
-    reduce_factors([outer(torch.float32, torch.float32)], Nothing(), torch.arange(1), "it")
+    with fused.kernels_used(True):
+        assert fused.suits([outer(torch.float32, torch.float32)] * 2)
+        assert not fused.suits([outer(torch.float64, torch.float64)])
+        assert not fused.suits([outer(torch.float32, torch.bfloat16)])
+        assert not fused.suits([outer(torch.float32, torch.float32), outer(torch.bfloat16, torch.bfloat16)])
+        # A reduction of somebody's own, which knows nothing of products, gets blocks.
+        reduce_factors([outer(torch.float32, torch.float32)], Nothing(), torch.arange(1), "it")
 
 
 def test_a_device_on_which_the_kernels_fail_takes_the_loop(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def no_compiler(*_: object) -> None:
+    def no_compiler(*_: object, **__: object) -> None:
         raise RuntimeError("Failed to find C compiler")
 
     fused._works.cache_clear()
