@@ -24,7 +24,8 @@ from lwf_assets.engine.forgetting_confidence import forgetting_confidence
 from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
+from lwf_assets.engine.samples import Sample
+from lwf_assets.engine.token_budget import TokenBudget
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def confidence_terms(
     delta: Mapping[str, Tensor],
     reduction: LossReduction = "mean",
     batch_size: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: TokenBudget = "auto",
     progress: Progress = SILENT,
 ) -> ConfidenceTerms:
     """The terms of FC for each of `samples` at the base model.

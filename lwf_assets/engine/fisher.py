@@ -18,7 +18,8 @@ import torch
 from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
+from lwf_assets.engine.samples import Sample
+from lwf_assets.engine.token_budget import TokenBudget
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -39,11 +40,9 @@ class SquaredGradients:
         """Square and add."""
         mean = self.means[name][rows]
         for _, some in gradients:
-            if mean.device.type != "cpu":  # a launch for each sample takes longer than the work
-                norms = torch.linalg.vector_norm(some, dim=0, dtype=torch.float32)
-                mean.addcmul_(norms, norms, value=self.share)
-                continue
-            for gradient in some.float():
+            # On a GPU a launch for each sample takes longer than the work.
+            together = some.device.type != "cpu"
+            for gradient in [_norms(some)] if together else some.float():
                 mean.addcmul_(gradient, gradient, value=self.share)
 
     def add_products(self, name: str, products: fused.Products) -> None:
@@ -56,13 +55,18 @@ class SquaredGradients:
         self.means[name].index_add_(0, rows.flatten(), squares.flatten(0, 1), alpha=self.share)
 
 
+def _norms(gradients: Tensor) -> Tensor:
+    """Of each element, over the samples, in fp32: [samples, *shape] to [*shape]."""
+    return torch.linalg.vector_norm(gradients, dim=0, dtype=torch.float32)
+
+
 def fisher_diagonal(
     model: PreTrainedModel,
     samples: Sequence[Sample],
     *,
     reduction: LossReduction = "mean",
     batch_size: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: TokenBudget = "auto",
     progress: Progress = SILENT,
 ) -> dict[str, Tensor]:
     """Mean over `samples` of the squared per-sample gradient, by parameter name.
