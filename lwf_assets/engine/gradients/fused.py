@@ -7,7 +7,6 @@ and the way of CPUs and of types that the kernels do not take.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -91,27 +90,26 @@ def runs_on(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels work on this device: tried once, with a warning where they should and do not."""
     if _chosen is not None:
         return _chosen
-    return device.type == "cuda" and importlib.util.find_spec("triton") is not None and _works(device, dtype)
+    return device.type == "cuda" and _works(device, dtype)
 
 
 @cache
 def _works(device: torch.device, dtype: torch.dtype) -> bool:
-    """Compile and run a kernel once, against a plain product. It fails without a C compiler, or on a card with too
+    """Run each tile once, against a plain product. It fails without Triton or a C compiler, or on a card with too
     little shared memory."""
     factors = torch.randn(2, 2, 48, 128, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     products = Products(factors[0], factors[1], None, torch.arange(2, device=device))
     expected = (factors[0].mT.double() @ factors[1].double()).square().sum(dim=0)
-    found = torch.zeros(128, 128, device=device)
-    try:
-        add_squares(found, products, 1.0)
-    except Exception as error:
-        log.warning("Per-sample gradients are reduced without kernels of their own, which is slower: %s", error)
-        return False
-    if not (found - expected).norm() <= 1e-2 * expected.norm():
-        log.warning(
-            "Per-sample gradients are reduced without kernels of their own: on this device they compute wrongly"
-        )
-        return False
+    for tile in (EXACT, TF32) if dtype == torch.float32 else (LARGE, SMALL):
+        found = torch.zeros(128, 128, device=device)
+        try:
+            add_squares(found, products, 1.0, tile=tile)
+        except Exception as error:
+            log.warning("Per-sample gradients are reduced without kernels of their own, which is slower: %s", error)
+            return False
+        if not (found - expected).norm() <= 1e-2 * expected.norm():
+            log.warning("Per-sample gradients are reduced without kernels, which on this device compute wrongly")
+            return False
     return True
 
 

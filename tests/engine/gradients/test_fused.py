@@ -201,7 +201,7 @@ def test_a_device_on_which_the_kernels_fail_takes_the_loop(
     fused._works.cache_clear()
     assert fused._works(DEVICE, torch.bfloat16)
     assert not fused.runs_on(torch.device("cpu"), torch.float32)
-    for broken, said in ((no_compiler, "Failed to find C compiler"), (lambda *_: None, "compute wrongly")):
+    for broken, said in ((no_compiler, "Failed to find C compiler"), (lambda *_, **__: None, "compute wrongly")):
         fused._works.cache_clear()
         monkeypatch.setattr(fused, "add_squares", broken)
         with caplog.at_level(logging.WARNING):
