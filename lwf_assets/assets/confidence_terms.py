@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 def materialize(work: Work) -> dict[str, Any]:
     """Write the terms of every sample of D_self that says something, with the sample itself."""
-    from safetensors.torch import load_file
+    import torch
 
-    from lwf_assets.engine.checkpoint import load_model, parameter_difference
+    from lwf_assets.engine.checkpoint import load_model, load_tensors, parameter_difference
     from lwf_assets.engine.samples import Sample
 
     corpus = read_rows(work.input("self_generated_corpus") / CORPUS)
@@ -37,12 +37,13 @@ def materialize(work: Work) -> dict[str, Any]:
             f"self_generated_corpus[{work.forgetting_task}] has no response to score for {work.learning_task}"
         )
     model = load_model(work.input("base_model"))
-    delta = parameter_difference(model, load_model(optimum_folder(work.input("reference_checkpoint"))))
+    held = {"float32": torch.float32, "bfloat16": torch.bfloat16}[work.study.confidence.precision]
+    delta = parameter_difference(model, load_model(optimum_folder(work.input("reference_checkpoint"))), held)
     work.progress.begin("Confidence terms", len(rows))
     terms = confidence_terms(
         model,
         [Sample(row["prompt_ids"], row["response_ids"]) for row in rows],
-        fisher=load_file(work.input("fisher_diagonal") / FISHER_DIAGONAL),
+        fisher=load_tensors(work.input("fisher_diagonal") / FISHER_DIAGONAL, held),
         delta=delta,
         reduction=work.study.confidence.loss_reduction,
         token_budget=work.study.model.token_budget,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -143,7 +144,8 @@ def _make(
     with refusals_told(store.root, told), store.draft(cell.asset, cell.partition, recipe) as draft:
         resumed = any(draft.scratch.iterdir())
         work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
-        summary = assets.materialize(cell.asset, work)
+        with _precision(study, cell):
+            summary = assets.materialize(cell.asset, work)
         return draft.commit(
             code_version=cell.spec.code_version,
             settings=settings,
@@ -164,6 +166,15 @@ def _make(
                 **provenance,
             },
         )
+
+
+def _precision(study: Study, cell: Cell) -> AbstractContextManager[None]:
+    """How exactly a model is multiplied; torch is not imported where there is none."""
+    if not cell.spec.uses_model:
+        return nullcontext()
+    from lwf_assets.engine.precision import tf32_allowed
+
+    return tf32_allowed(study.model.tf32)
 
 
 @cache

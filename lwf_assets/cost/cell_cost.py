@@ -17,6 +17,7 @@ from lwf_assets.cost.peak_memory import (
     fp32_values,
     generated_rows,
     gradient_sums,
+    held_for_terms,
     largest_peak,
     model_beside,
     planned_rows,
@@ -163,9 +164,9 @@ def _fisher_diagonal(study: Study, partition: Partition, known: Known, facts: Mo
 def _confidence_terms(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
     corpus = corpus_amount(study, _forgotten(partition), known)
     work = None if corpus.rows is None else gradients(facts, corpus, corpus.rows)
-    model, both = weights(study, facts), "the Fisher diagonal and the difference of base model and optimum, in float32"
-    loading = (model, model_beside("the optimum", facts), fp32_values("their difference in float32", facts))
-    scoring = (model, fp32_values(both, facts, copies=2), batch(study, facts, corpus))
+    model, both = weights(study, facts), "the Fisher diagonal and the difference of base model and optimum"
+    loading = (model, model_beside("the optimum", facts), held_for_terms(study, "their difference", facts))
+    scoring = (model, held_for_terms(study, both, facts, copies=2), batch(study, facts, corpus))
     return Cost(work, largest_peak([loading, scoring]), corpus.guessed)
 
 

@@ -11,12 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from lwf_assets.cost.cell_cost import Cost
+from lwf_assets.cost.devices import has_accelerator
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
 
-PROC, GROUPS, DEVICES = Path("/proc"), Path("/sys/fs/cgroup"), Path("/dev")
-ACCELERATORS = ("nvidiactl", "kfd")
-"""Device files that say that the work may not be done on the CPU."""
+PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def refuse_what_cannot_fit(cell: Cell, cost: Cost) -> None:
@@ -67,7 +66,7 @@ def free_memory(*, on_accelerator: bool, ask_torch: bool = False) -> int | None:
     if on_accelerator:
         if ask_torch or "torch" in sys.modules:
             return _on_device_of_torch()
-        if any((DEVICES / name).exists() for name in ACCELERATORS):
+        if has_accelerator():
             return None
     return free_on_host()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lwf_assets.engine.activation_memory import Dimensions
 from lwf_assets.study.sections import DirectoryModel
 from lwf_assets.study.study import Study
 
@@ -18,8 +19,8 @@ _HEADER_LIMIT = 100_000_000
 """Bytes; safetensors refuses longer headers too."""
 
 
-@dataclass(frozen=True)
-class ModelFacts:
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts(Dimensions):
     """Sizes of a causal language model. Tied weights are counted once.
 
     The dimensions are None where the config does not have them under a known name; then what depends on them
@@ -28,15 +29,6 @@ class ModelFacts:
 
     parameters: int
     bytes_per_weight: int
-    layers: int | None = None
-    hidden: int | None = None
-    intermediate: int | None = None
-    attention: int | None = None
-    """Width of the queries, all heads together."""
-    key_value: int | None = None
-    """Width of the keys, all heads together; as wide are the values."""
-    vocabulary: int | None = None
-    context: int | None = None
     tied: bool = True
 
     @property
@@ -63,26 +55,12 @@ def read_facts(folder: Path, dtype: str) -> ModelFacts | None:
         return None  # loading the model will report what is wrong with it
     if not parameters:
         return None
-    hidden = _first(config, "hidden_size", "n_embd", "d_model")
-    heads = _first(config, "num_attention_heads", "n_head", "num_heads")
-    key_value_heads = _first(config, "num_key_value_heads") or heads
-    head = _first(config, "head_dim") or (hidden // heads if hidden and heads else None)
     return ModelFacts(
+        **vars(Dimensions.of_config(config)),
         parameters=parameters,
         bytes_per_weight=_BYTES[dtype],
-        layers=_first(config, "num_hidden_layers", "n_layer", "num_layers"),
-        hidden=hidden,
-        intermediate=_first(config, "intermediate_size", "n_inner", "ffn_dim") or (4 * hidden if hidden else None),
-        attention=heads * head if heads and head else None,
-        key_value=key_value_heads * head if key_value_heads and head else None,
-        vocabulary=_first(config, "vocab_size"),
-        context=_first(config, "max_position_embeddings", "n_positions"),
         tied=bool(config.get("tie_word_embeddings", True)),
     )
-
-
-def _first(config: Mapping[str, Any], *names: str) -> int | None:
-    return next((config[name] for name in names if isinstance(config.get(name), int)), None)
 
 
 def _count_parameters(folder: Path, config: Mapping[str, Any]) -> int:

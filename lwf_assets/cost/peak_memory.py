@@ -1,7 +1,7 @@
 """What a step holds in memory at its peak, part by part.
 
 Copies of the weights are known exactly. Activations follow from the model's dimensions and the lengths of the rows,
-which are estimated from characters; their factors were read off the operations; tests hold them against measured peaks.
+which are estimated from characters (`engine/activation_memory.py`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lwf_assets.cost.devices import has_accelerator
 from lwf_assets.cost.flops import training_steps
 from lwf_assets.cost.model_size import ModelFacts
 from lwf_assets.cost.row_counts import Amount
+from lwf_assets.engine.activation_memory import TOKEN_BUDGET
 from lwf_assets.study.study import Study
 
-LOGIT_COPIES = 3.3
-"""fp32 values held for each logit where there is loss: the logits, those that count, their log-softmax, a gradient."""
 ROWS_ON_A_CPU = 16
 """Prompts answered at once on a CPU, where the study leaves it open: more do not make it faster."""
 DRAW_BYTES = 28
@@ -58,9 +58,16 @@ def gradient_sums(facts: ModelFacts) -> Part:
     return _copies("the mean gradient and that of one batch", facts, 2)
 
 
-def fp32_values(what: str, facts: ModelFacts, copies: int = 1) -> Part:
-    """Values in float32, one for each parameter and copy."""
-    return Part(what, copies * 4 * facts.parameters, copies * 4 * facts.parameters)
+def fp32_values(what: str, facts: ModelFacts) -> Part:
+    """Values in float32, one for each parameter."""
+    return Part(what, 4 * facts.parameters, 4 * facts.parameters)
+
+
+def held_for_terms(study: Study, what: str, facts: ModelFacts, copies: int = 1) -> Part:
+    """Values in the type of `confidence.precision`, one for each parameter and copy."""
+    precision = study.confidence.precision
+    size = copies * facts.parameters * (4 if precision == "float32" else 2)
+    return Part(f"{what}, in {precision}", size, size, f"confidence.precision: {precision}")
 
 
 def model_beside(what: str, facts: ModelFacts) -> Part:
@@ -104,10 +111,14 @@ def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amo
 
 def batch(study: Study, facts: ModelFacts, amount: Amount, *, differentiated: bool = True) -> Part:
     """The largest batch that model.token_budget allows. Rows of like length share a batch and are padded to its
-    longest; a row that is longer than the budget is a batch of its own."""
-    budget = study.model.token_budget
+    longest; a row that is longer than the budget is a batch of its own. With `auto` a GPU's batches are made to fit:
+    what is needed is memory for one row."""
+    budget, setting = study.model.token_budget, f"model.token_budget: {study.model.token_budget}"
+    if budget == "auto":
+        budget = 1 if has_accelerator() else TOKEN_BUDGET
+        setting += "" if has_accelerator() else f", here {TOKEN_BUDGET}"
     rows = max(1, min(int(budget / amount.longest), amount.rows or budget))
-    return activations(study, facts, amount, rows, f"model.token_budget: {budget}", differentiated=differentiated)
+    return activations(study, facts, amount, rows, setting, differentiated=differentiated)
 
 
 def activations(
@@ -117,19 +128,12 @@ def activations(
     taken to be sure, for lengths in characters are not lengths in tokens; nothing, if lengths are guessed."""
     longest = min(amount.longest, study.model.max_length or facts.context or math.inf)
     what = f"activations and logits of {rows} row{'s' if rows > 1 else ''} of some {longest:.0f} tokens"
-    if facts.layers is None or facts.hidden is None or facts.intermediate is None:
+    by_token = facts.values_by_token(differentiated=differentiated)
+    if by_token is None:
         return Part(what, None, 0, setting)
-    attention, key_value = facts.attention or facts.hidden, facts.key_value or facts.hidden
-    if differentiated:
-        # In each layer, what the backward pass will need: four of the MLP's width (gate, up, activated gate, product);
-        # queries, repeated keys and values, and the attention's result; what enters and what leaves the norms.
-        layer = 4 * facts.intermediate + 9 * facts.hidden + 5 * attention + 2 * key_value
-        by_token = facts.layers * layer
-    else:
-        by_token = 3 * facts.intermediate + 4 * facts.hidden  # of one layer at a time
     # Rows of one batch end at different places, and logits are formed wherever one of them has loss.
     positions = min(longest, amount.response + amount.longest - amount.length)
-    logits = positions * LOGIT_COPIES * (facts.vocabulary or 0) * 4
+    logits = positions * facts.logit_bytes
     size = rows * (longest * by_token * facts.bytes_per_weight + logits)
     return Part(what, size, 0 if amount.guessed else size / 2, setting)
 

@@ -51,8 +51,20 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path:
     tokenizer.save_pretrained(path)
 
 
+def load_tensors(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a safetensors file on the best device, read one after the other: in another type than that of the
+    file, no copy of them all exists."""
+    from safetensors import safe_open
+
+    device = best_device()
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name).to(device, dtype) for name in file.keys()}  # noqa: SIM118  # is no mapping
+
+
 @torch.no_grad()
-def parameter_difference(minuend: PreTrainedModel, subtrahend: PreTrainedModel) -> dict[str, Tensor]:
-    """minuend - subtrahend by parameter name, tied ones once, in fp32."""
+def parameter_difference(
+    minuend: PreTrainedModel, subtrahend: PreTrainedModel, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """minuend - subtrahend by parameter name, tied ones once; of fp32 values, rounded to `dtype`."""
     other = dict(subtrahend.named_parameters())
-    return {name: value.float() - other[name].float() for name, value in minuend.named_parameters()}
+    return {name: (value.float() - other[name].float()).to(dtype) for name, value in minuend.named_parameters()}

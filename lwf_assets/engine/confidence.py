@@ -6,7 +6,8 @@ With d = theta_base - theta_L* and g = dL(x)/dtheta at theta_base,
                                         constant          linear             quadratic
 
 The expanded form is computed, in fp32 products with fp64 totals: at |theta| = 0.02 the literal subtraction in low
-precision loses alpha*g altogether.
+precision loses alpha*g altogether. F and d themselves may be held in bfloat16: each element is then off by at most
+1/512, at random, and the sums by far less.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import numpy as np
 import torch
 
 from lwf_assets.engine.forgetting_confidence import forgetting_confidence
+from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
+from lwf_assets.engine.samples import Sample
+from lwf_assets.engine.token_budget import TokenBudget
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ class _Terms:
         self.linear, self.quadratic, self.squared_norm = torch.zeros(3, count, dtype=torch.float64, device=device)
 
     def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
-        fisher = self.fisher[name][rows].flatten()
+        fisher = self.fisher[name][rows].flatten().float()
         pull = fisher * self.delta[name][rows].flatten()
         for samples, some in gradients:
             values = some.reshape(len(samples), -1).float()
@@ -70,9 +73,15 @@ class _Terms:
             self.squared_norm.index_add_(0, samples, squares.sum(dim=1).double())
             self.quadratic.index_add_(0, samples, _inner_products(squares, fisher), alpha=0.5)
 
+    def add_products(self, name: str, products: fused.Products) -> None:
+        linear, quadratic, squared_norm = fused.weighted_sums(products, self.fisher[name], self.delta[name])
+        self.linear.index_add_(0, products.samples, linear)
+        self.quadratic.index_add_(0, products.samples, quadratic, alpha=0.5)
+        self.squared_norm.index_add_(0, products.samples, squared_norm)
+
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
-        samples, values = gradients
-        fisher, delta = self.fisher[name][rows], self.delta[name][rows]
+        samples, values = gradients[0], gradients[1].float()
+        fisher, delta = self.fisher[name][rows].float(), self.delta[name][rows].float()
         for total, products in (
             (self.linear, values * fisher * delta),
             (self.squared_norm, values.square()),
@@ -96,8 +105,11 @@ BLOCK = 2**18
 def squared_norm(values: Tensor, weights: Tensor | None = None) -> float:
     """Sum of weights * values^2: block by block in fp32, over the blocks in fp64, with no copy of the whole."""
     blocks = torch.split(values.reshape(-1), BLOCK)
-    weighted = blocks if weights is None else map(torch.mul, blocks, torch.split(weights.reshape(-1), BLOCK))
-    sums = [torch.dot(block, other) for block, other in zip(blocks, weighted, strict=True)]
+    weighing = blocks if weights is None else torch.split(weights.reshape(-1), BLOCK)
+    sums = []
+    for block, weight in zip(blocks, weighing, strict=True):
+        wide = block.float()
+        sums.append(torch.dot(wide, wide if weights is None else wide * weight))
     return torch.stack(sums).sum(dtype=torch.float64).item()
 
 
@@ -109,7 +121,7 @@ def confidence_terms(
     delta: Mapping[str, Tensor],
     reduction: LossReduction = "mean",
     batch_size: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: TokenBudget = "auto",
     progress: Progress = SILENT,
 ) -> ConfidenceTerms:
     """The terms of FC for each of `samples` at the base model.
@@ -117,7 +129,8 @@ def confidence_terms(
     Args:
         model: the base model; left as found.
         samples: D_self, in any order; results keep it.
-        fisher: diagonal Fisher of D_L by parameter name, as `fisher_diagonal` gives it.
+        fisher: diagonal Fisher of D_L by parameter name, as `fisher_diagonal` gives it. In 16 bits it is used as it
+            is, tile by tile, with no wider copy of the whole; so is `delta`.
         delta: theta_base - theta_L*, by the same names.
         reduction: a sample's loss is the mean or the sum over its response tokens.
         batch_size: samples in memory at once, at most.
@@ -132,8 +145,13 @@ def confidence_terms(
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             odd = sorted(set(tensors) ^ set(shapes)) or [n for n in shapes if tensors[n].shape != shapes[n]]
             raise ValueError(f"{label} does not fit the model: see {', '.join(odd[:3])}")
-    weights = {name: value.to(model.device, torch.float32) for name, value in fisher.items()}
-    deltas = {name: value.to(model.device, torch.float32) for name, value in delta.items()}
+    weights, deltas = (
+        {
+            name: value.to(model.device, value.dtype if value.itemsize == 2 else torch.float32)
+            for name, value in of.items()
+        }
+        for of in (fisher, delta)
+    )
     terms = _Terms(len(samples), weights, deltas)
     losses = reduce_per_sample_gradients(
         model,

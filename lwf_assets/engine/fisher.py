@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
+from lwf_assets.engine.samples import Sample
+from lwf_assets.engine.token_budget import TokenBudget
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -38,13 +40,24 @@ class SquaredGradients:
         """Square and add."""
         mean = self.means[name][rows]
         for _, some in gradients:
-            for gradient in some.float():
+            # On a GPU a launch for each sample takes longer than the work.
+            together = some.device.type != "cpu"
+            for gradient in [_norms(some)] if together else some.float():
                 mean.addcmul_(gradient, gradient, value=self.share)
+
+    def add_products(self, name: str, products: fused.Products) -> None:
+        """Square and add, without a gradient in memory."""
+        fused.add_squares(self.means[name], products, self.share)
 
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         """Square and add, row by row."""
         squares = gradients[1].float().square()
         self.means[name].index_add_(0, rows.flatten(), squares.flatten(0, 1), alpha=self.share)
+
+
+def _norms(gradients: Tensor) -> Tensor:
+    """Of each element, over the samples, in fp32: [samples, *shape] to [*shape]."""
+    return torch.linalg.vector_norm(gradients, dim=0, dtype=torch.float32)
 
 
 def fisher_diagonal(
@@ -53,7 +66,7 @@ def fisher_diagonal(
     *,
     reduction: LossReduction = "mean",
     batch_size: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: TokenBudget = "auto",
     progress: Progress = SILENT,
 ) -> dict[str, Tensor]:
     """Mean over `samples` of the squared per-sample gradient, by parameter name.

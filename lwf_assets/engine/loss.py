@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lwf_assets.engine.model_state import left_as_found
-from lwf_assets.engine.samples import IGNORED, TOKEN_BUDGET, Batch, Sample, batches_by_length, collate
+from lwf_assets.engine.samples import IGNORED, Batch, Sample, batches_by_length, collate
+from lwf_assets.engine.token_budget import TokenBudget, out_of_memory_named, tokens_that_fit
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -38,14 +39,19 @@ def token_losses(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
     return losses, counted
 
 
+@out_of_memory_named()
 @torch.no_grad()
 def negative_log_likelihoods(
-    model: PreTrainedModel, samples: Sequence[Sample], *, token_budget: int = TOKEN_BUDGET, progress: Progress = SILENT
+    model: PreTrainedModel,
+    samples: Sequence[Sample],
+    *,
+    token_budget: TokenBudget = "auto",
+    progress: Progress = SILENT,
 ) -> list[float]:
     """Mean NLL per response token of each sample, in nats, in the order of `samples`."""
     losses = [0.0] * len(samples)
     with left_as_found(model):
-        for indices in batches_by_length(samples, token_budget):
+        for indices in batches_by_length(samples, tokens_that_fit(model, token_budget, differentiated=False)):
             batch = collate([samples[index] for index in indices]).to(model.device)
             for index, loss in zip(indices, sample_losses(model, batch).tolist(), strict=True):
                 losses[index] = loss

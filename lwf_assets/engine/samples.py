@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lwf_assets.engine.activation_memory import TOKEN_BUDGET
 from lwf_assets.engine.chat import Prompt, shared_length, write_answer, write_prompt
 from lwf_assets.errors import LwfError
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """Label of a position without loss, as transformers has it."""
-
-TOKEN_BUDGET = 2048
-"""Tokens in memory at once, by default."""
 
 
 @dataclass(frozen=True)

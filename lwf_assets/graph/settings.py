@@ -33,7 +33,20 @@ def fields_of(section: BaseModel, *, without: tuple[str, ...] = ()) -> JsonSetti
 
 def context_settings(study: Study) -> JsonSettings:
     """How long a row may be, and what happens to one that is longer."""
-    return fields_of(study.model, without=("source", "dtype", "prior", "token_budget", "chat_template"))
+    elsewhere = ("source", "dtype", "prior", "token_budget", "chat_template", "tf32")
+    return fields_of(study.model, without=elsewhere) | _tf32(study)
+
+
+def terms_settings(study: Study) -> JsonSettings:
+    """How the terms of the forgetting confidence are computed."""
+    precision = study.confidence.precision
+    chosen = {} if precision == "float32" else {"precision": precision}
+    return {"loss_reduction": study.confidence.loss_reduction, **chosen, **_tf32(study)}
+
+
+def _tf32(study: Study) -> JsonSettings:
+    """Only where it is asked for: recipes that were made before there was a choice stay what they are."""
+    return {"tf32": True} if study.model.tf32 else {}
 
 
 def training_settings(study: Study) -> JsonSettings:
@@ -139,7 +152,7 @@ def prompts_fingerprint(study: Study, partition: Partition, hash_file: HashFile)
 def selection_settings(study: Study, confidence: ConfidenceSettings | None = None) -> JsonSettings:
     """What decides FC, its ranking and D_U."""
     confidence = confidence or study.confidence
-    chosen = fields_of(confidence, without=("alpha", "loss_reduction", "seed"))
+    chosen = fields_of(confidence, without=("alpha", "loss_reduction", "precision", "seed"))
     seed = {"seed": confidence.seed} if confidence.end == "random" else {}
     return {"alpha": study.alpha_of(confidence), **chosen, **seed}
 

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from lwf_assets.engine.activation_memory import TOKEN_BUDGET
 from lwf_assets.extensions import check_name
 from lwf_assets.tasks.settings import TaskSettings
 
@@ -90,10 +91,14 @@ class ModelSettings(Settings):
     prior: str | None = Field(
         None, description="Name of the knowledge, under `priors`, that the model is taught before the study begins."
     )
-    token_budget: PositiveInt = Field(
-        2048,
+    token_budget: PositiveInt | Literal["auto"] = Field(
+        "auto",
         description="Tokens in memory at once, padding included, where per-sample gradients or losses are taken; "
-        "changes nothing but memory and time.",
+        f"changes nothing but memory and time. auto: what fits on a GPU, {TOKEN_BUDGET} on a CPU.",
+    )
+    tf32: bool = Field(
+        False,
+        description="On a GPU, multiply float32 values in TF32, which is faster and changes figures by about 1e-3.",
     )
 
 
@@ -190,6 +195,11 @@ class ConfidenceSettings(Settings):
     selection_count: PositiveInt | None = Field(None, description="Number of samples to forget; or give a ratio.")
     end: Literal["high", "low", "random"] = Field("high", description="Which end of the FC ranking is forgotten.")
     seed: NonNegativeInt = Field(0, description="Seed of the ranking when end is random.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Type in which the Fisher diagonal and the difference of the weights are held while the terms are "
+        "computed; sums are in float32 in any case. bfloat16 takes half the memory: an 8B model on one GPU of 80 GB.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -134,8 +134,9 @@ def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None
 
 
 def _check_overrides(key: str, arm: ArmSettings, study: Study) -> None:
-    if "loss_reduction" in getattr(arm, "confidence", ()):
-        raise ValueError(f"{key}.confidence.loss_reduction: all arms share the gradients; set it for the study")
+    for shared in ("loss_reduction", "precision"):
+        if shared in getattr(arm, "confidence", ()):
+            raise ValueError(f"{key}.confidence.{shared}: all arms share the gradients; set it for the study")
     for section, check in (
         ("confidence", lambda: arm.confidence_settings(study.confidence)),
         ("unlearning", lambda: arm.unlearning_settings(study.unlearning)),

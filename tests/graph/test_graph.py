@@ -37,6 +37,7 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "model.max_length": (100, EVERY_CONTEXT | {"control_base"}),  # a base that is taught reads rows too
     "model.truncate_prompts": (True, EVERY_CONTEXT | {"control_base"}),
     "model.token_budget": (300, set()),
+    "model.tf32": (True, EVERY_CONTEXT | {"control_base", "confidence_terms"}),
     "model.prior": ("less", {"base_model"}),
     "mixed": (True, set()),
     "generation.engine": ("vllm", {"self_generated_corpus"}),
@@ -67,6 +68,7 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "fisher.seed": (5, {"fisher_diagonal"}),
     "confidence.alpha": (0.7, SELECTION | {"eval_report"}),
     "confidence.loss_reduction": ("sum", {"confidence_terms"}),
+    "confidence.precision": ("bfloat16", {"confidence_terms"}),
     "confidence.selection_ratio": (0.9, SELECTION),
     "confidence.selection_count": (2, SELECTION),
     "confidence.end": ("low", SELECTION),

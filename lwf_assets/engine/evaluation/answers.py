@@ -12,7 +12,6 @@ from lwf_assets.engine.generation import BatchSize, generate, response_end_ids, 
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.samples import (
-    TOKEN_BUDGET,
     Context,
     Sample,
     batches_by_length,
@@ -20,6 +19,7 @@ from lwf_assets.engine.samples import (
     encode_choice,
     encode_prompt,
 )
+from lwf_assets.engine.token_budget import TokenBudget, out_of_memory_named, tokens_that_fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,6 +51,7 @@ def greedy_responses(
     return [response_text(tokenizer, response, end_ids) for response in responses]
 
 
+@out_of_memory_named()
 @torch.no_grad()
 def likeliest_choices(
     model: PreTrainedModel,
@@ -59,7 +60,7 @@ def likeliest_choices(
     choices: Sequence[Sequence[str]],
     *,
     context: Context,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: TokenBudget = "auto",
 ) -> list[str]:
     """The choice with the highest log-likelihood (summed over its tokens) after each (id, prompt).
 
@@ -73,7 +74,7 @@ def likeliest_choices(
             owners.append((index, choice))
     best: dict[int, tuple[float, str]] = {}
     with left_as_found(model):
-        for indices in batches_by_length(candidates, token_budget):
+        for indices in batches_by_length(candidates, tokens_that_fit(model, token_budget, differentiated=False)):
             batch = collate([candidates[i] for i in indices]).to(model.device)
             for i, loss in zip(indices, sample_losses(model, batch, reduction="sum").tolist(), strict=True):
                 owner, choice = owners[i]

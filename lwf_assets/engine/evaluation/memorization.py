@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from lwf_assets.engine.loss import response_logits
 from lwf_assets.engine.model_state import in_evaluation_mode
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, batches_by_length, collate
+from lwf_assets.engine.samples import Sample, batches_by_length, collate
+from lwf_assets.engine.token_budget import TokenBudget, out_of_memory_named, tokens_that_fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,9 +29,10 @@ class Memorisation:
     Tirumala et al., "Memorization Without Overfitting" (2022), define it."""
 
 
+@out_of_memory_named()
 @torch.no_grad()
 def memorisation(
-    model: PreTrainedModel, samples: Sequence[Sample], *, token_budget: int = TOKEN_BUDGET
+    model: PreTrainedModel, samples: Sequence[Sample], *, token_budget: TokenBudget = "auto"
 ) -> list[Memorisation]:
     """What `model` knows of each sample, in the order of `samples`, by one forward pass.
 
@@ -42,10 +44,10 @@ def memorisation(
     return [known[key] for key in keys]
 
 
-def _of_different(model: PreTrainedModel, samples: Sequence[Sample], token_budget: int) -> list[Memorisation]:
+def _of_different(model: PreTrainedModel, samples: Sequence[Sample], token_budget: TokenBudget) -> list[Memorisation]:
     found: dict[int, Memorisation] = {}
     with in_evaluation_mode(model):
-        for indices in batches_by_length(samples, token_budget):
+        for indices in batches_by_length(samples, tokens_that_fit(model, token_budget, differentiated=False)):
             batch = collate([samples[index] for index in indices]).to(model.device)
             logits, tokens, counted = response_logits(model, batch)
             figures = torch.zeros((2, *counted.shape), dtype=torch.float64, device=tokens.device)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from types import EllipsisType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.factors import Factor, Outer, Scattered, Whole
 
 BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**25}
@@ -29,6 +30,14 @@ class Reduction(Protocol):
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         """Gradients [samples, n, columns] of the rows [samples, n], which differ from sample to sample. A row that
         appears there twice has gradient zero at all places but one."""
+
+
+@runtime_checkable
+class FusedReduction(Reduction, Protocol):
+    """A reduction that can do without the gradients of a matrix where `fused.py` has what it needs of them."""
+
+    def add_products(self, name: str, products: fused.Products) -> None:
+        """In place of `add`, for the whole of a matrix and all samples of a batch."""
 
 
 def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Tensor, name: str) -> None:
@@ -61,10 +70,14 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
 def _reduce_products(
     outer: Sequence[Outer], apart: Tensor | None, reduction: Reduction, samples: Tensor, name: str
 ) -> None:
-    """Tile by tile; of each sample without the rows `apart` ([batch, n]), which count as zero here."""
+    """Of each sample without the rows `apart` ([batch, n]), which count as zero here: by kernels that form no gradient
+    in memory, or tile by tile."""
     left = outer[0].left
     rows, columns = left.shape[2], outer[0].right.shape[2]
-    keep = None if apart is None else left.new_ones(len(samples), rows).scatter_(1, apart, 0).unsqueeze(1)
+    keep = None if apart is None else apart.new_ones(len(samples), rows, dtype=torch.uint8).scatter_(1, apart, 0)
+    if isinstance(reduction, FusedReduction) and fused.suits(outer):
+        reduction.add_products(name, fused.joined(outer, keep, samples))
+        return
     height, together = _block_shape(left.device, len(samples), rows, columns)
     memory = left.new_empty(together * height * columns)
 
@@ -75,7 +88,7 @@ def _reduce_products(
             result = memory[: math.prod(shape)].view(shape)  # contiguous, or the products become slow
             for number, factor in enumerate(outer):
                 part = factor.left[some, :, tile]
-                part = part if keep is None else part * keep[some, :, tile]
+                part = part if keep is None else part * keep[some, None, tile]
                 torch.baddbmm(result, part.mT, factor.right[some], beta=0 if number == 0 else 1, out=result)
             yield samples[some], result
 
