@@ -9,8 +9,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from lwf_assets.engine.gradients.factors import Factor, Outer, Scattered, Whole
+from lwf_assets.engine.gradients.factors import Factor, Outer, Routed, Scattered, Whole
 
 BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**25}
 """Elements that are formed at once, by type of device: of one sample on a CPU, where each core works on a sample of its
@@ -20,11 +21,16 @@ GradientsOfSamples = tuple[Tensor, Tensor]
 """Which samples, [n], and their gradients, [n, *shape]. They must not be kept and may be overwritten."""
 
 
+RowsOfParameter = slice | EllipsisType | tuple[int, slice]
+"""An index of rows of a parameter; of a stack of matrices, the number of one and rows of it."""
+
+
 class Reduction(Protocol):
     """What becomes of the per-sample gradients."""
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
-        """Gradients of some rows of the parameter `name`, for all samples of a batch; each element comes once."""
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
+        """Gradients of some rows of the parameter `name`, for samples of a batch; each element of a sample comes once,
+        or not at all if it is zero."""
 
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         """Gradients [samples, n, columns] of the rows [samples, n], which differ from sample to sample. A row that
@@ -41,14 +47,17 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
         name: of the parameter.
 
     Raises:
-        ValueError: some factors are those of a vector, others those of a matrix; no rule gives both.
+        ValueError: some factors are those of a vector, others those of a matrix or a stack; no rules give both.
     """
     whole = [factor.gradients for factor in factors if isinstance(factor, Whole)]
     outer = [factor for factor in factors if isinstance(factor, Outer)]
     scattered = [factor for factor in factors if isinstance(factor, Scattered)]
+    routed = [factor for factor in factors if isinstance(factor, Routed)]
+    if sum(map(bool, (whole, outer or scattered, routed))) > 1:
+        raise ValueError(f"{name} is used both as a vector, a matrix or a stack and as another of them")
+    if routed:
+        _reduce_routed(routed, reduction, samples, name)
     if whole:
-        if outer or scattered:
-            raise ValueError(f"{name} is used both as a vector and as a matrix")
         reduction.add(name, ..., [(samples, torch.stack(whole).sum(dim=0))])
     ids = torch.cat([factor.ids for factor in scattered], dim=1) if scattered else None
     if outer:
@@ -59,9 +68,15 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
 
 
 def _reduce_products(
-    outer: Sequence[Outer], apart: Tensor | None, reduction: Reduction, samples: Tensor, name: str
+    outer: Sequence[Outer],
+    apart: Tensor | None,
+    reduction: Reduction,
+    samples: Tensor,
+    name: str,
+    matrix: int | None = None,
 ) -> None:
-    """Tile by tile; of each sample without the rows `apart` ([batch, n]), which count as zero here."""
+    """Tile by tile; of each sample without the rows `apart` ([batch, n]), which count as zero here. Of a stack, it is
+    the matrix of this number."""
     left = outer[0].left
     rows, columns = left.shape[2], outer[0].right.shape[2]
     keep = None if apart is None else left.new_ones(len(samples), rows).scatter_(1, apart, 0).unsqueeze(1)
@@ -81,7 +96,7 @@ def _reduce_products(
 
     for top in range(0, rows, height):
         tile = slice(top, min(top + height, rows))
-        reduction.add(name, tile, gradients(tile))
+        reduction.add(name, tile if matrix is None else (matrix, tile), gradients(tile))
 
 
 def _block_shape(device: torch.device, samples: int, rows: int, columns: int) -> tuple[int, int]:
@@ -107,3 +122,29 @@ def _reduce_rows(
         left = factor.left.gather(2, index) * first.unsqueeze(1)
         gradients += left.mT @ factor.right
     reduction.add_rows(name, ids, (samples, gradients))
+
+
+def _reduce_routed(routed: Sequence[Routed], reduction: Reduction, samples: Tensor, name: str) -> None:
+    """Matrix by matrix, as the product of those samples that have rows there. Samples with as many rows are taken
+    together; where there are fewer, at least half as many, zeros take the place of the others."""
+    count, batch = routed[0].count, len(samples)
+    places = torch.cat([factor.matrices * batch + factor.samples for factor in routed])
+    order = places.argsort(stable=True)
+    # A row of zeros behind the last.
+    left, right = (
+        functional.pad(torch.cat(factors)[order], (0, 0, 0, 1))
+        for factors in zip(*((factor.left, factor.right) for factor in routed), strict=True)
+    )
+    rows_of = places.bincount(minlength=count * batch)[: count * batch]
+    starts = (rows_of.cumsum(0) - rows_of).view(count, batch)
+    for matrix, numbers in enumerate(rows_of.view(count, batch).tolist()):
+        there = sorted((n for n in range(batch) if numbers[n]), key=lambda n: -numbers[n])
+        while there:
+            longest = numbers[there[0]]
+            together = [n for n in there if 2 * numbers[n] >= longest]
+            there = there[len(together) :]
+            chosen = torch.tensor(together, device=samples.device)
+            steps = torch.arange(longest, device=samples.device)
+            rows = starts[matrix, chosen].unsqueeze(1) + steps
+            rows = rows.where(steps < rows_of.view(count, batch)[matrix, chosen].unsqueeze(1), len(order))
+            _reduce_products([Outer(left[rows], right[rows])], None, reduction, samples[chosen], name, matrix)
