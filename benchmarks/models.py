@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 TINY_VOCABULARY = 61
-ARCHITECTURES = ("llama", "gpt2", "gpt_neox", "qwen2", "gemma", "opt", "mixtral")
+ARCHITECTURES = ("llama", "gpt2", "gpt_neox", "qwen2", "gemma", "opt", "mixtral", "qwen3_moe", "gpt_oss")
 
 _TINY: dict[str, Any] = {
     "hidden_size": 16,
@@ -99,4 +99,12 @@ def tiny_config(architecture: str) -> PreTrainedConfig:
             )
         case "mixtral":
             return transformers.MixtralConfig(**_TINY, num_local_experts=4, num_experts_per_tok=2, **special)
+        case "qwen3_moe":
+            return transformers.Qwen3MoeConfig(
+                **_TINY, **special, head_dim=4, moe_intermediate_size=12, num_experts=4, num_experts_per_tok=2
+            )
+        case "gpt_oss":
+            return transformers.GptOssConfig(
+                **_TINY, **special, head_dim=4, num_local_experts=4, num_experts_per_tok=2, sliding_window=16
+            )
     raise ValueError(architecture)

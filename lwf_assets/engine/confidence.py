@@ -52,7 +52,7 @@ class ConfidenceTerms:
 
 
 class _Terms:
-    """Sums the linear and the quadratic term of each sample."""
+    """Sums the linear and the quadratic term of each sample: in fp32 within a block, in fp64 over the blocks."""
 
     def __init__(self, count: int, fisher: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         self.fisher = fisher
@@ -63,12 +63,19 @@ class _Terms:
     def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
         fisher = self.fisher[name][rows].flatten()
         pull = fisher * self.delta[name][rows].flatten()
+        places, sums = [], []
         for samples, some in gradients:
             values = some.reshape(len(samples), -1).float()
-            self.linear.index_add_(0, samples, _inner_products(values, pull))
+            linear = _inner_products(values, pull)
             squares = values.square_()
-            self.squared_norm.index_add_(0, samples, squares.sum(dim=1).double())
-            self.quadratic.index_add_(0, samples, _inner_products(squares, fisher), alpha=0.5)
+            places.append(samples)
+            sums.append(torch.stack([linear, squares.sum(dim=1), _inner_products(squares, fisher)]))
+        if sums:  # added up at the end: blocks may be so small that each call counts
+            linear, squared_norm, quadratic = torch.cat(sums, dim=1).double()
+            chosen = torch.cat(places)
+            self.linear.index_add_(0, chosen, linear)
+            self.squared_norm.index_add_(0, chosen, squared_norm)
+            self.quadratic.index_add_(0, chosen, quadratic, alpha=0.5)
 
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         samples, values = gradients
@@ -82,11 +89,11 @@ class _Terms:
 
 
 def _inner_products(values: Tensor, weights: Tensor) -> Tensor:
-    """Of each row of [n, elements] with [elements]; fp64, of sums in fp32 within the block."""
+    """Of each row of [n, elements] with [elements]."""
     if values.device.type == "cpu":
         # Faster than a product of matrix and vector, for which a few rows are too few.
-        return torch.stack([torch.dot(row, weights) for row in values]).double()
-    return torch.mv(values, weights).double()
+        return torch.stack([torch.dot(row, weights) for row in values])
+    return torch.mv(values, weights)
 
 
 BLOCK = 2**18

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from types import EllipsisType
@@ -61,38 +62,39 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
         reduction.add(name, ..., [(samples, torch.stack(whole).sum(dim=0))])
     ids = torch.cat([factor.ids for factor in scattered], dim=1) if scattered else None
     if outer:
-        _reduce_products(outer, ids, reduction, samples, name)
+        _reduce_products([(samples, outer)], ids, reduction, name)
     if ids is not None:
         values = torch.cat([factor.values for factor in scattered], dim=1)
         _reduce_rows(ids, values, outer, reduction, samples, name)
 
 
 def _reduce_products(
-    outer: Sequence[Outer],
+    groups: Sequence[tuple[Tensor, Sequence[Outer]]],
     apart: Tensor | None,
     reduction: Reduction,
-    samples: Tensor,
     name: str,
     matrix: int | None = None,
 ) -> None:
-    """Tile by tile; of each sample without the rows `apart` ([batch, n]), which count as zero here. Of a stack, it is
-    the matrix of this number."""
-    left = outer[0].left
-    rows, columns = left.shape[2], outer[0].right.shape[2]
-    keep = None if apart is None else left.new_ones(len(samples), rows).scatter_(1, apart, 0).unsqueeze(1)
-    height, together = _block_shape(left.device, len(samples), rows, columns)
+    """Tile by tile, of groups of samples with as many positions each. Of a single group, the rows `apart` ([batch, n]) of
+    each sample count as zero here. Of a stack of matrices, it is the one of the number `matrix`."""
+    most, factor = max(len(samples) for samples, _ in groups), groups[0][1][0]
+    left, rows, columns = factor.left, factor.left.shape[2], factor.right.shape[2]
+    keep = None if apart is None else left.new_ones(most, rows).scatter_(1, apart, 0).unsqueeze(1)
+    height, together = _block_shape(left.device, most, rows, columns)
     memory = left.new_empty(together * height * columns)
 
     def gradients(tile: slice) -> Iterator[GradientsOfSamples]:
-        for first in range(0, len(samples), together):
-            some = slice(first, first + together)
-            shape = (len(samples[some]), tile.stop - tile.start, columns)
-            result = memory[: math.prod(shape)].view(shape)  # contiguous, or the products become slow
-            for number, factor in enumerate(outer):
-                part = factor.left[some, :, tile]
-                part = part if keep is None else part * keep[some, :, tile]
-                torch.baddbmm(result, part.mT, factor.right[some], beta=0 if number == 0 else 1, out=result)
-            yield samples[some], result
+        for samples, outer in groups:
+            for first in range(0, len(samples), together):
+                some = slice(first, first + together)
+                here = samples[some]
+                shape = (len(here), tile.stop - tile.start, columns)
+                result = memory[: math.prod(shape)].view(shape)  # contiguous, or the products become slow
+                for number, factor in enumerate(outer):
+                    part = factor.left[some, :, tile]
+                    part = part if keep is None else part * keep[some, :, tile]
+                    torch.baddbmm(result, part.mT, factor.right[some], beta=0 if number == 0 else 1, out=result)
+                yield here, result
 
     for top in range(0, rows, height):
         tile = slice(top, min(top + height, rows))
@@ -125,26 +127,50 @@ def _reduce_rows(
 
 
 def _reduce_routed(routed: Sequence[Routed], reduction: Reduction, samples: Tensor, name: str) -> None:
-    """Matrix by matrix, as the product of those samples that have rows there. Samples with as many rows are taken
-    together; where there are fewer, at least half as many, zeros take the place of the others."""
+    """Matrix by matrix, as products of those samples that have rows there."""
     count, batch = routed[0].count, len(samples)
     places = torch.cat([factor.matrices * batch + factor.samples for factor in routed])
-    order = places.argsort(stable=True)
-    # A row of zeros behind the last.
     left, right = (
-        functional.pad(torch.cat(factors)[order], (0, 0, 0, 1))
+        factors[0] if len(factors) == 1 else torch.cat(factors)
         for factors in zip(*((factor.left, factor.right) for factor in routed), strict=True)
     )
-    rows_of = places.bincount(minlength=count * batch)[: count * batch]
-    starts = (rows_of.cumsum(0) - rows_of).view(count, batch)
-    for matrix, numbers in enumerate(rows_of.view(count, batch).tolist()):
-        there = sorted((n for n in range(batch) if numbers[n]), key=lambda n: -numbers[n])
-        while there:
-            longest = numbers[there[0]]
-            together = [n for n in there if 2 * numbers[n] >= longest]
-            there = there[len(together) :]
-            chosen = torch.tensor(together, device=samples.device)
-            steps = torch.arange(longest, device=samples.device)
-            rows = starts[matrix, chosen].unsqueeze(1) + steps
-            rows = rows.where(steps < rows_of.view(count, batch)[matrix, chosen].unsqueeze(1), len(order))
-            _reduce_products([Outer(left[rows], right[rows])], None, reduction, samples[chosen], name, matrix)
+    if not (places.diff() >= 0).all():  # a grouped product has them in this order
+        order = places.argsort(stable=True)
+        left, right = left[order], right[order]
+    table = places.bincount(minlength=count * batch)[: count * batch].view(count, batch).tolist()
+    together = torch.get_num_threads() if left.device.type == "cpu" else batch
+    start = 0
+    for matrix, lengths in enumerate(table):
+        starts = list(itertools.accumulate(lengths, initial=start))
+        groups = []
+        for alike in _alike(lengths, together):
+            outer = _padded(left, right, [(starts[number], lengths[number]) for number in alike])
+            first = alike[0]
+            some = samples[first : first + 1] if len(alike) == 1 else samples[torch.tensor(alike, device=samples.device)]
+            groups.append((some, [outer]))
+        if groups:
+            _reduce_products(groups, None, reduction, name, matrix)
+        start = starts[-1]
+
+
+def _alike(lengths: Sequence[int], together: int) -> Iterator[list[int]]:
+    """Numbers of those that have a length, at most `together`, the shortest at least half as long as the longest."""
+    group: list[int] = []
+    for number in sorted((n for n, length in enumerate(lengths) if length), key=lambda n: -lengths[n]):
+        if group and (len(group) == together or 2 * lengths[number] < lengths[group[0]]):
+            yield group
+            group = []
+        group.append(number)
+    if group:
+        yield group
+
+
+def _padded(left: Tensor, right: Tensor, stretches: Sequence[tuple[int, int]]) -> Outer:
+    """Rows `start` to `start + length`, one sample for each pair of the two; the longest comes first."""
+    start, longest = stretches[0]
+    if len(stretches) == 1:
+        return Outer(left[start : start + longest].unsqueeze(0), right[start : start + longest].unsqueeze(0))
+    starts, lengths = torch.tensor(stretches, device=left.device).T.unsqueeze(-1)
+    steps = torch.arange(longest, device=left.device)
+    rows = starts + steps.minimum(lengths - 1)
+    return Outer(left[rows] * (steps < lengths).unsqueeze(-1), right[rows])

@@ -15,9 +15,9 @@ from torch.autograd import Function
 from torch.nn import functional
 
 from lwf_assets.engine.gradients.factors import Outer, Routed, Scattered, Whole
+from lwf_assets.engine.gradients.rows import Rows
 
 if TYPE_CHECKING:
-    from lwf_assets.engine.gradients.rows import Rows
     from lwf_assets.engine.gradients.watch import GradientWatch, LookedUp, Part
 
 
@@ -220,25 +220,15 @@ class Shift(Function):
 
 class RowsShift(Function):
     """x + table[ids], with x [rows, width], table [count, width] and ids [rows] or a single one; `looked_up` is
-    table[ids]. In place if asked for."""
+    table[ids]."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        anchor: Tensor,
-        x: Tensor,
-        looked_up: Tensor,
-        lookup: LookedUp,
-        in_place: bool,
-        rows: Rows,
-        watch: GradientWatch,
+        ctx: Any, anchor: Tensor, x: Tensor, looked_up: Tensor, lookup: LookedUp, rows: Rows, watch: GradientWatch
     ) -> Tensor:
         ctx.call = (lookup, rows, watch, x.dtype)
         ctx.tokens = rows.tokens
-        if not in_place:
-            return x + looked_up
-        ctx.mark_dirty(x)
-        return x.add_(looked_up)
+        return x + looked_up
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -257,7 +247,33 @@ class RowsShift(Function):
             return Whole(total.view(watch.batch, lookup.count, width))
 
         watch.tell(rows, gradient, (lookup.name, factor))
-        return None, gradient.to(dtype), *[None] * 5
+        return None, gradient.to(dtype), *[None] * 4
+
+
+class Expansion(Function):
+    """`value` expanded to `shape`, whose first dimension is the batch."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, anchor: Tensor, value: Tensor, shape: torch.Size, name: str, watch: GradientWatch
+    ) -> Tensor:
+        ctx.call = (value.shape, name, watch)
+        ctx.tokens = None
+        return value.expand(shape).clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
+        shape, name, watch = ctx.call
+
+        def factor() -> Whole:
+            of_value = (1,) * (gradient.ndim - len(shape)) + tuple(shape)
+            repeated = [d for d in range(1, gradient.ndim) if of_value[d] == 1 != gradient.shape[d]]
+            summed = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+            summed = summed.sum(dim=repeated) if repeated else summed
+            return Whole(summed.reshape(watch.batch, *watch.shapes[name]))
+
+        watch.tell(Rows(watch.batch, watch.positions), None, (name, factor))
+        return (None,) * 5
 
 
 class SpreadLookup(Function):
@@ -281,7 +297,7 @@ class SpreadLookup(Function):
 
 NODES_WITH_RULE = tuple(
     function._backward_cls
-    for function in (Product, StackedProduct, Lookup, Normalization, Scaling, Shift, RowsShift, SpreadLookup)
+    for function in (Product, StackedProduct, Lookup, Normalization, Scaling, Shift, RowsShift, SpreadLookup, Expansion)
 )
 """Their nodes in autograd's graph."""
 
@@ -297,11 +313,13 @@ def _stacked(x: Tensor, stack: Tensor, ends: Tensor | None, one_by_one: bool) ->
         return torch.bmm(x, stack)
     if not one_by_one:
         return torch._grouped_mm(x, stack, offs=ends)
-    result = x.new_zeros(len(x), stack.shape[2])
+    result = x.new_empty(len(x), stack.shape[2])
     start = 0
     for matrix, end in zip(stack, ends.tolist(), strict=True):
-        torch.mm(x[start:end], matrix, out=result[start:end])
-        start = end
+        if end > start:
+            torch.mm(x[start:end], matrix, out=result[start:end])
+            start = end
+    result[start:] = 0
     return result
 
 

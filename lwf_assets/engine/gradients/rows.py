@@ -82,7 +82,7 @@ class Rows:
         """Whether the gradient of some row from the last position is not zero; None where that cannot be seen."""
         if self.tokens is not None:
             last = self.tokens.flatten() % self.positions == self.positions - 1
-            return (gradient.reshape(-1, gradient.shape[-1]).any(dim=1) & last).any()
+            return gradient.reshape(-1, gradient.shape[-1])[last].any()
         by_position = self.by_sample(gradient) if gradient.ndim == 2 else gradient
         if by_position.shape[1] != self.positions:
             return None
@@ -106,6 +106,7 @@ class RowsOfTensors:
         self.batch, self.positions = shape
         self._nodes_with_rule = nodes_with_rule
         self._all = torch.arange(self.batch * self.positions, device=device)
+        self._noted: dict[Node, Tensor] = {}
 
     def of(self, tensor: Tensor, trailing: int = 1) -> Rows | None:
         """The rows of `tensor`, all but its `trailing` dimensions (0 or 1); None where they are not known.
@@ -130,6 +131,11 @@ class RowsOfTensors:
         except _TooLongError:
             return None
         return None if tokens is None and self.batch > 1 else Rows(self.batch, self.positions, tokens)
+
+    def note(self, tensor: Tensor, rows: Rows) -> None:
+        """Note the rows of a tensor that was changed in place, which its node does not tell."""
+        if rows.tokens is not None and tensor.grad_fn is not None:
+            self._noted[tensor.grad_fn] = rows.tokens
 
     def _tokens(self, tensor: Tensor, leading: Sequence[int]) -> Tensor | None:
         if self.batch == 1 or not leading:
@@ -172,6 +178,8 @@ class RowsOfTensors:
     def _found(
         self, node: Node, output: int, shape: tuple[int, ...], known: dict[tuple[Node, int], Tensor | None]
     ) -> Tensor | None:
+        if node in self._noted:
+            return self._noted[node]
         if isinstance(node, self._nodes_with_rule):
             tokens: Tensor | None = node.tokens  # type: ignore[attr-defined]
             return self._in_order(shape) if tokens is None else tokens
@@ -276,9 +284,12 @@ def _expanded(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: in
 
 def _transposed(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
     first, second = _dimension(node._saved_dim0, shape), _dimension(node._saved_dim1, shape)
-    if first >= grids[0].ndim and second >= grids[0].ndim:
-        return grids[0]
-    return grids[0].transpose(first, second) if max(first, second) < grids[0].ndim else None
+    grid = grids[0]
+    while grid.ndim > 1 and grid.shape[-1] == 1 and max(first, second) >= grid.ndim:
+        grid = grid.squeeze(-1)
+    if min(first, second) >= grid.ndim:
+        return grid
+    return grid.transpose(first, second) if max(first, second) < grid.ndim else None
 
 
 def _joined(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:

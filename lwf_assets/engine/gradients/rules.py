@@ -7,6 +7,7 @@ of stacks of matrices, as experts have them, are in `stack_rules.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lwf_assets.engine.gradients.operations import (
+    Expansion,
     Lookup,
     Normalization,
     Product,
@@ -55,6 +57,8 @@ def _matmul(watch: GradientWatch, input: Tensor, other: Tensor) -> Any:
 
 def _product(watch: GradientWatch, x: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> Any:
     part, bias_name = watch.part_of(weight), watch.name_of(bias)
+    if part is not None and part.reshaped:
+        return NotImplemented
     foreign = (part is None and weight.requires_grad) or (
         bias is not None and bias_name is None and bias.requires_grad
     )
@@ -155,19 +159,25 @@ def _addition(watch: GradientWatch, input: Any, other: Any, *, alpha: float = 1)
 
 def _addition_in_place(watch: GradientWatch, input: Any, other: Any, *, alpha: float = 1) -> Any:
     lookup = watch.lookup_of(other)
-    # A view shares its memory with what autograd would have to know of.
-    if lookup is None or alpha != 1 or not input.requires_grad or input._is_view():
+    if lookup is None or alpha != 1 or not input.requires_grad:
         return NotImplemented
-    return _sum_with_lookup(watch, input, lookup, in_place=True)
+    result = _sum_with_lookup(watch, input, lookup)
+    if result is NotImplemented:
+        return NotImplemented
+    rows = watch.rows.of(result)
+    input.copy_(result)
+    if rows is not None:
+        watch.rows.note(input, rows)
+    return input
 
 
-def _sum_with_lookup(watch: GradientWatch, x: Any, lookup: LookedUp, *, in_place: bool = False) -> Any:
+def _sum_with_lookup(watch: GradientWatch, x: Any, lookup: LookedUp) -> Any:
     looked_up = lookup.result
     if not isinstance(x, Tensor) or x.shape[-1:] != looked_up.shape[-1:]:
         return NotImplemented
     rows = watch.rows.of(x)
     if x.shape == (watch.batch, watch.positions, looked_up.shape[-1]) and lookup.ids.shape == (watch.positions,):
-        if rows is None or rows.tokens is not None or in_place:
+        if rows is None or rows.tokens is not None:
             return NotImplemented
         watch.expect(lookup.name)
         return SpreadLookup.apply(watch.anchor, x, looked_up.detach(), lookup, rows, watch)  # type: ignore[no-untyped-call]
@@ -175,7 +185,27 @@ def _sum_with_lookup(watch: GradientWatch, x: Any, lookup: LookedUp, *, in_place
     if rows is None or (lookup.ids.ndim and not for_each_row):
         return NotImplemented
     watch.expect(lookup.name)
-    return RowsShift.apply(watch.anchor, x, looked_up.detach(), lookup, in_place, rows, watch)  # type: ignore[no-untyped-call]
+    return RowsShift.apply(watch.anchor, x, looked_up.detach(), lookup, rows, watch)  # type: ignore[no-untyped-call]
+
+
+def _reshaped(watch: GradientWatch, source: Tensor, *shape: Any, **named: Any) -> Any:
+    part = watch.part_of(source)
+    if part is None or part.transposed or part.matrices is not None:
+        return NotImplemented
+    return watch.note_part(replace(part, reshaped=True), source.reshape(*shape, **named))
+
+
+def _expansion(watch: GradientWatch, source: Tensor, *sizes: Any, **named: Any) -> Any:
+    """A parameter that is repeated for each sample."""
+    part = watch.part_of(source)
+    if part is None or part.transposed or part.matrices is not None:
+        return NotImplemented
+    result = source.detach().expand(*sizes, **named)
+    once_for_all = result.ndim > source.ndim or source.shape[0] == 1
+    if not once_for_all or result.shape[0] != watch.batch or not source.requires_grad:
+        return NotImplemented
+    watch.expect(part.name)
+    return Expansion.apply(watch.anchor, source.detach(), result.shape, part.name, watch)  # type: ignore[no-untyped-call]
 
 
 def _rows_for_vector(watch: GradientWatch, x: Any, vector: Any) -> Rows | None:
@@ -203,6 +233,9 @@ RULES: dict[Any, Callable[..., Any]] = {
     torch.add: _addition,
     torch.Tensor.add: _addition,
     torch.Tensor.add_: _addition_in_place,
+    torch.Tensor.view: _reshaped,
+    torch.Tensor.reshape: _reshaped,
+    torch.Tensor.expand: _expansion,
     torch.Tensor.to: _conversion,
     torch.Tensor.float: lambda watch, source: _conversion(watch, source, torch.float32),
     **STACK_RULES,

@@ -27,7 +27,7 @@ def _chosen(watch: GradientWatch, source: Tensor, index: Any) -> Any:
     """Some matrices of a stack, or some rows of a matrix."""
     part = watch.part_of(source)
     numbers = _numbers(index, source)
-    if part is None or part.matrices is not None or numbers is None:
+    if part is None or part.reshaped or part.matrices is not None or numbers is None:
         return NotImplemented
     result = source[index]
     if source.ndim == 3:
@@ -51,7 +51,7 @@ def _numbers(index: Any, source: Tensor) -> Tensor | None:
 def _transposed(watch: GradientWatch, source: Tensor, *dimensions: Any, **named: Any) -> Any:
     """The last two dimensions, in the other order."""
     part = watch.part_of(source)
-    if part is None or source.ndim < 2:
+    if part is None or part.reshaped or source.ndim < 2:
         return NotImplemented
     pair = {number % source.ndim for number in (*dimensions, *named.values())}
     result = source.transpose(*dimensions, **named)
@@ -62,7 +62,7 @@ def _transposed(watch: GradientWatch, source: Tensor, *dimensions: Any, **named:
 
 def _turned(watch: GradientWatch, source: Tensor, *, matrices_alone: bool) -> Any:
     part = watch.part_of(source)
-    if part is None or source.ndim < 2 or (matrices_alone and source.ndim != 2):
+    if part is None or part.reshaped or source.ndim < 2 or (matrices_alone and source.ndim != 2):
         return NotImplemented
     return watch.note_part(_flipped(part), source.mT)
 
@@ -83,7 +83,7 @@ def _grouped_mm(
 ) -> Any:
     part = watch.part_of(weight)
     fits = input.ndim == 2 and weight.ndim == 3 and offs is not None and bias is None and out_dtype is None
-    if part is None or part.matrices is not None or not fits:
+    if part is None or part.reshaped or part.matrices is not None or not fits:
         return NotImplemented
     return _stacked(watch, input, weight, part, offs, one_by_one or input.device.type == "cpu")
 
@@ -98,7 +98,7 @@ def stacked_product(watch: GradientWatch, first: Tensor, second: Tensor) -> Any:
         part, x, stack = watch.part_of(second), first, second
     else:
         part, x, stack = watch.part_of(first), second, first
-    if part is None or x.ndim != 3 or stack.ndim != 3 or len(x) != len(stack):
+    if part is None or part.reshaped or x.ndim != 3 or stack.ndim != 3 or len(x) != len(stack):
         return NotImplemented
     if stack is second:
         return _stacked(watch, x, stack, part, None, False)

@@ -30,11 +30,12 @@ AUTOCAST = (
 @dataclass(frozen=True)
 class Part:
     """What of the parameter `name` a tensor is, but for a constant or its type: the whole, or `transposed` in its last
-    two dimensions; or of its `count` matrices those with the numbers `matrices`, in this order (a single one if that
+    two dimensions, or `reshaped`; or of its `count` matrices those with the numbers `matrices`, in this order (a single one if that
     has no dimensions)."""
 
     name: str
     transposed: bool = False
+    reshaped: bool = False
     matrices: Tensor | None = None
     count: int = 0
 
@@ -65,6 +66,7 @@ class GradientWatch(TorchFunctionMode):
     Attributes:
         anchor: what every watched operation depends on: the input to ask a backward pass for.
         rows: whose the rows of a tensor are.
+        shapes: those of the parameters.
         uses: how often the forward pass has used each parameter in an operation with a rule.
     """
 
@@ -84,6 +86,7 @@ class GradientWatch(TorchFunctionMode):
         self.receive = receive
         self._rules = rules
         self.uses: dict[str, int] = {}
+        self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self._parts = {id(parameter): Part(name) for name, parameter in parameters.items()}
         self._copies: dict[int, tuple[Tensor, int]] = {}
         self._looked_up: dict[int, LookedUp] = {}
@@ -109,7 +112,7 @@ class GradientWatch(TorchFunctionMode):
         super().__exit__(*exception)  # type: ignore[no-untyped-call]
 
     def part_of(self, value: object) -> Part | None:
-        """The watched parameter that `value` is, or what of it."""
+        """What of a watched parameter `value` is."""
         if not isinstance(value, Tensor):
             return None
         copy = self._copies.get(id(value))
@@ -119,7 +122,8 @@ class GradientWatch(TorchFunctionMode):
     def name_of(self, value: object) -> str | None:
         """Name of the watched parameter that `value` is as a whole, or equals but for a constant or its type."""
         part = self.part_of(value)
-        return None if part is None or part.transposed or part.matrices is not None else part.name
+        whole = part is not None and not (part.transposed or part.reshaped or part.matrices is not None)
+        return part.name if part is not None and whole else None
 
     def names_of(self, *operands: Tensor | None) -> list[str | None] | None:
         """Names of those operands that are watched; None if none is, or if another one needs a gradient of its own."""
@@ -159,14 +163,15 @@ class GradientWatch(TorchFunctionMode):
         lookup = self._looked_up.get(id(value)) if isinstance(value, Tensor) else None
         return None if lookup is None or lookup.result._version != lookup.version else lookup
 
-    def tell(self, rows: Rows, gradient: Tensor, *found: tuple[str | None, Callable[[], Factor]]) -> None:
-        """Hand out the factors that follow from the `gradient` of an operation's result, which has these rows."""
+    def tell(self, rows: Rows, gradient: Tensor | None, *found: tuple[str | None, Callable[[], Factor]]) -> None:
+        """Hand out the factors that follow from the `gradient` of an operation's result, which has these rows; None
+        for one that has no positions."""
         if self._in_forward:
             raise LwfError(
                 "the model differentiates within its forward pass, which cannot be told apart from the backward pass "
                 "of its loss: gradients of single samples cannot be computed for it"
             )
-        at_last = rows.any_at_last_position(gradient) if self.batch > 1 else None
+        at_last = rows.any_at_last_position(gradient) if self.batch > 1 and gradient is not None else None
         for name, factor in found:
             if name is not None:
                 if at_last is not None:
