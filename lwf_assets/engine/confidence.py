@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from lwf_assets.engine.gradients.blocks import GradientsOfSamples
+    from lwf_assets.engine.gradients.blocks import GradientsOfSamples, RowsOfParameter
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class _Terms:
         device = next(iter(fisher.values())).device
         self.linear, self.quadratic, self.squared_norm = torch.zeros(3, count, dtype=torch.float64, device=device)
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         fisher = self.fisher[name][rows].flatten()
         pull = fisher * self.delta[name][rows].flatten()
         places, sums = [], []

@@ -252,8 +252,8 @@ class ExpertsByFirstToken(AllExperts):
 
 
 class StackedExperts(Causal):
-    """Weights of all experts in one parameter, biases in another; each row is multiplied with its expert's by a loop over
-    the experts, as gpt_oss does it. `count` is more than there are tokens that could need them."""
+    """Weights of all experts in one parameter, biases in another; each row is multiplied with its expert's by a loop
+    over the experts, as gpt_oss does it. In a short batch some experts have no tokens."""
 
     count, chosen, layers = 5, 2, 2
 
@@ -462,6 +462,26 @@ class HeadsOfLogits(Causal):
         return self.head(self.norm(x.unflatten(-1, (2, 3))).flatten(-2))
 
 
+class IgnoresTheMask(Causal):
+    """What a position sees depends on how long the row is, padding included."""
+
+    def build(self) -> None:
+        self.layer = nn.Linear(WIDTH, WIDTH)
+
+    def body(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.layer(x)) / x.shape[1]
+
+
+class MixesRows(Causal):
+    """What a row gives depends on the other rows, so that each must be a batch of its own."""
+
+    def build(self) -> None:
+        self.layer = nn.Linear(WIDTH, WIDTH)
+
+    def body(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.layer(x) + x[:, :1].mean(dim=0, keepdim=True))
+
+
 class Unused(Causal):
     """A layer that is never called, one whose result is not used, one whose result is multiplied by zero."""
 
@@ -525,6 +545,36 @@ class InPlace(Causal):
         x = functional.relu_(self.layer(x) + 0.1)
         x = self.norm(x).mul_(0.5)
         return (x * self.scale).tanh_()
+
+
+class ResultsInPlace(Causal):
+    """What operations with a rule give, or a view of it, is changed in place by what has a gradient of its own."""
+
+    def build(self) -> None:
+        self.table = nn.Embedding(64, WIDTH)
+        self.layer, self.norm = nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH)
+        self.bare = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.register_buffer("fixed", torch.randn(WIDTH, WIDTH))
+        self.scale, self.shift = random_weights((WIDTH,)), random_weights((WIDTH,))
+        self.stack = random_weights((2, WIDTH, WIDTH))
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        x = self.embedding(input_ids)
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        x += self.table(places.unsqueeze(0))
+        return x.view(*x.shape[:2], 2, 3).mul_(1.5).flatten(-2)
+
+    def body(self, x: Tensor) -> Tensor:
+        before = torch.sin(x)
+        for result in (self.layer(x), self.bare(x), x @ self.stack[0], self.norm(x), x * self.scale, x + self.shift):
+            result += before
+            result[:, :, 0] *= 0.5
+            result.view(-1, WIDTH)[:, 1:].add_(before.view(-1, WIDTH)[:, :1])
+            before = torch.sin(result)
+        flat = functional.linear(before.view(-1, WIDTH), self.fixed, self.shift)
+        before += 1  # no gradient of a parameter needs it
+        flat.mul_(0.5).view_as(x)[:, -1] *= 2
+        return torch.tanh(flat.view_as(x)) + before
 
 
 class ParameterInPlace(Causal):

@@ -11,6 +11,7 @@ from lwf_assets.engine.chat import Prompt
 from lwf_assets.engine.generation import generate, response_end_ids, response_text
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.model_state import left_as_found
+from lwf_assets.engine.row_separation import check_row_separation
 from lwf_assets.engine.samples import (
     TOKEN_BUDGET,
     Context,
@@ -72,6 +73,7 @@ def likeliest_choices(
             candidates.append(encode_choice(tokenizer, prompt, choice, context=context, row_id=row_id))
             owners.append((index, choice))
     best: dict[int, tuple[float, str]] = {}
+    check_row_separation(model, candidates)
     with left_as_found(model):
         for indices in batches_by_length(candidates, token_budget):
             batch = collate([candidates[i] for i in indices]).to(model.device)

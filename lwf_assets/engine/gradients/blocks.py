@@ -10,7 +10,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lwf_assets.engine.gradients.factors import Factor, Outer, Routed, Scattered, Whole
 
@@ -55,7 +54,7 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
     scattered = [factor for factor in factors if isinstance(factor, Scattered)]
     routed = [factor for factor in factors if isinstance(factor, Routed)]
     if sum(map(bool, (whole, outer or scattered, routed))) > 1:
-        raise ValueError(f"{name} is used both as a vector, a matrix or a stack and as another of them")
+        raise ValueError(f"{name} is used both as a matrix and as a vector or a stack")
     if routed:
         _reduce_routed(routed, reduction, samples, name)
     if whole:
@@ -75,8 +74,8 @@ def _reduce_products(
     name: str,
     matrix: int | None = None,
 ) -> None:
-    """Tile by tile, of groups of samples with as many positions each. Of a single group, the rows `apart` ([batch, n]) of
-    each sample count as zero here. Of a stack of matrices, it is the one of the number `matrix`."""
+    """Tile by tile, of groups of samples with as many positions each. Of a single group, the rows `apart` ([batch, n])
+    of each sample count as zero here. Of a stack of matrices, it is the one of the number `matrix`."""
     most, factor = max(len(samples) for samples, _ in groups), groups[0][1][0]
     left, rows, columns = factor.left, factor.left.shape[2], factor.right.shape[2]
     keep = None if apart is None else left.new_ones(most, rows).scatter_(1, apart, 0).unsqueeze(1)
@@ -146,7 +145,9 @@ def _reduce_routed(routed: Sequence[Routed], reduction: Reduction, samples: Tens
         for alike in _alike(lengths, together):
             outer = _padded(left, right, [(starts[number], lengths[number]) for number in alike])
             first = alike[0]
-            some = samples[first : first + 1] if len(alike) == 1 else samples[torch.tensor(alike, device=samples.device)]
+            some = (
+                samples[first : first + 1] if len(alike) == 1 else samples[torch.tensor(alike, device=samples.device)]
+            )
             groups.append((some, [outer]))
         if groups:
             _reduce_products(groups, None, reduction, name, matrix)

@@ -22,8 +22,8 @@ class Outer:
 
 @dataclass(frozen=True)
 class Routed:
-    """For a stack of `count` matrices, as experts have it: matrix m of sample n's gradient is the sum of left_r^T right_r
-    over those rows r with samples[r] = n and matrices[r] = m.
+    """For a stack of `count` matrices, as experts have it: matrix m of sample n's gradient is the sum of
+    left_r^T right_r over those rows r with samples[r] = n and matrices[r] = m.
 
     left [r, rows], right [r, columns], samples and matrices [r]. Rows whose matrix is `count` belong to none.
     """

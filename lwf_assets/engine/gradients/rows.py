@@ -1,20 +1,21 @@
 """Whose the rows of a tensor are, and how autograd's graph shows it.
 
-The rows of most tensors are those of sample 0, of sample 1, and so on. A layer for experts puts them into another order:
-it chooses rows of all tokens by their numbers, once or several times each. The graph has kept these numbers.
+The rows of most tensors are those of sample 0, of sample 1, and so on. A layer for experts puts them into another
+order: it chooses rows of all tokens by their numbers, once or several times each. The graph has kept these numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
+
+from lwf_assets.engine.gradients.row_changes import CHANGES, viewed
 
 _ROW_BY_ROW = {
     *("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Pow", "Square", "Sqrt", "Rsqrt", "Exp", "ToCopy", "Clone"),
@@ -63,7 +64,7 @@ class Rows:
 
     @cached_property
     def _layout(self) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Rows in the order of their samples; the sample of each, its place there; how many rows a sample has at most."""
+        """Rows in the order of their samples; the sample of each and its place there; how many a sample has at most."""
         assert self.tokens is not None
         samples, order = (self.tokens.flatten() // self.positions).sort(stable=True)
         counts = samples.bincount(minlength=self.batch)
@@ -146,8 +147,8 @@ class RowsOfTensors:
         return grid.view(*grid.shape, *[1] * (len(leading) - grid.ndim)).expand(*leading)
 
     def _are_in_order(self, tokens: Tensor) -> bool:
-        """Whether the rows are those of sample 0, of sample 1, and so on, as many of each. Seen from where these numbers
-        lie in memory: to read them, a GPU would have to be waited for."""
+        """Whether the rows are those of sample 0, of sample 1, and so on, as many of each. Seen from where these
+        numbers lie in memory: to read them, a GPU would have to be waited for."""
         if tokens.data_ptr() != self._all.data_ptr():
             return False
         if tokens.shape[0] == self.batch:
@@ -161,7 +162,7 @@ class RowsOfTensors:
         if base is None or base.shape[:2] != (self.batch, self.positions):
             return None
         flat = base.numel() == tensor.numel() and base.is_contiguous() and tensor.is_contiguous()
-        return _viewed(self._all.view(base.shape[:2]), tensor.shape) if flat else None
+        return viewed(self._all.view(base.shape[:2]), tensor.shape) if flat else None
 
     def _of(self, node: Node, output: int, known: dict[tuple[Node, int], Tensor | None]) -> Tensor | None:
         """Tokens of the leading dimensions of an operation's result; how many dimensions follows from the operation."""
@@ -191,16 +192,16 @@ class RowsOfTensors:
             source, number = sources[0]
             before = tuple(source._input_metadata[number].shape)  # type: ignore[attr-defined]
             if before[:2] == (self.batch, self.positions):
-                return _viewed(self._all.view(before[:2]), shape)
+                return viewed(self._all.view(before[:2]), shape)
             grid = self._of(source, number, known)
-            return None if grid is None else _viewed(grid, shape)
+            return None if grid is None else viewed(grid, shape)
         if name in _ROW_BY_ROW:
             # One operand is enough, for a row of the result depends on the same row of each. The nearest first, for
             # the other may have come through all layers.
             sources.sort(key=lambda source: not isinstance(source[0], self._nodes_with_rule))
             grids = (self._of(source, number, known) for source, number in sources)
             return next((grid for grid in grids if grid is not None and grid.shape == shape[: grid.ndim]), None)
-        change = _CHANGES.get(name)
+        change = CHANGES.get(name)
         if change is None:
             return None
         found = [self._of(source, number, known) for source, number in sources]
@@ -213,102 +214,3 @@ class RowsOfTensors:
         if shape[0] == self.batch * self.positions:
             return self._all
         return self._all[:: self.positions] if shape[0] == self.batch else None
-
-
-def _viewed(grid: Tensor, shape: Sequence[int]) -> Tensor | None:
-    """The tokens behind a view: each cell of the grid stands for as many elements as any other, and they lie
-    together."""
-    for leading in range(1, len(shape) + 1):
-        cells = math.prod(shape[:leading])
-        if grid.numel() == cells:
-            return grid.reshape(*shape[:leading])
-        if grid.numel() and cells and cells % grid.numel() == 0:
-            return grid.flatten().repeat_interleave(cells // grid.numel()).view(*shape[:leading])
-    return None
-
-
-def _dimension(number: int, shape: Sequence[int]) -> int:
-    """Autograd keeps -1 as an unsigned number."""
-    number = number - 2**64 if number >= 2**63 else number
-    return number + len(shape) if number < 0 else number
-
-
-def _indexed(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    indices = [index for index in node._saved_indices if index is not None]
-    if [index is not None for index in node._saved_indices[: len(indices)]] != [True] * len(indices):
-        return None  # the first dimensions are not those that were chosen from
-    taken = sum(index.ndim if index.dtype == torch.bool else 1 for index in indices)
-    grid, before = grids[0], node._saved_self_sym_sizes
-    if grid.ndim < taken:
-        grid = grid.view(*grid.shape, *[1] * (taken - grid.ndim)).expand(before[:taken])
-    return grid[tuple(indices)]
-
-
-def _selected_rows(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    dimension = _dimension(node._saved_dim, shape)
-    return grids[0] if dimension >= grids[0].ndim else grids[0].index_select(dimension, node._saved_index)
-
-
-def _sliced(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    dimension = _dimension(node._saved_dim, shape)
-    if dimension >= grids[0].ndim:
-        return grids[0]
-    cut = slice(node._saved_start, node._saved_end, node._saved_step)
-    return grids[0][(slice(None),) * dimension + (cut,)]
-
-
-def _split(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    dimension = _dimension(node._saved_dim, shape)
-    if dimension >= grids[0].ndim:
-        return grids[0]
-    sizes = node._saved_split_sizes if hasattr(node, "_saved_split_sizes") else node._saved_split_size
-    return grids[0].split(sizes, dimension)[output]
-
-
-def _unbound(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    dimension = _dimension(node._saved_dim, (*shape, 1))
-    if dimension >= grids[0].ndim:
-        return grids[0]
-    return grids[0].select(dimension, output) if grids[0].ndim > 1 else None
-
-
-def _repeated(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    new = len(shape) - len(node._saved_self_sym_sizes)
-    return grids[0].repeat(*node._saved_repeats[: new + grids[0].ndim])
-
-
-def _expanded(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    new = len(shape) - len(node._saved_self_sym_sizes)
-    return grids[0].expand(shape[: new + grids[0].ndim])
-
-
-def _transposed(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    first, second = _dimension(node._saved_dim0, shape), _dimension(node._saved_dim1, shape)
-    grid = grids[0]
-    while grid.ndim > 1 and grid.shape[-1] == 1 and max(first, second) >= grid.ndim:
-        grid = grid.squeeze(-1)
-    if min(first, second) >= grid.ndim:
-        return grid
-    return grid.transpose(first, second) if max(first, second) < grid.ndim else None
-
-
-def _joined(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:
-    dimension = _dimension(node._saved_dim, shape)
-    if len({grid.ndim for grid in grids}) > 1:
-        return None
-    return torch.cat(grids, dim=dimension) if dimension < grids[0].ndim else grids[0]
-
-
-_CHANGES: dict[str, Callable[[Any, list[Tensor], tuple[int, ...], int], Tensor | None]] = {
-    "Index": _indexed,
-    "IndexSelect": _selected_rows,
-    "Slice": _sliced,
-    "Split": _split,
-    "SplitWithSizes": _split,
-    "Unbind": _unbound,
-    "Repeat": _repeated,
-    "Expand": _expanded,
-    "Transpose": _transposed,
-    "Cat": _joined,
-}
-"""What becomes of the tokens of an operation's operands."""

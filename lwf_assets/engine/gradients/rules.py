@@ -19,11 +19,11 @@ from lwf_assets.engine.gradients.operations import (
     Lookup,
     Normalization,
     Product,
-    RowsShift,
     Scaling,
     Shift,
     SpreadLookup,
 )
+from lwf_assets.engine.gradients.stack_operations import RowsShift
 from lwf_assets.engine.gradients.stack_rules import STACK_RULES, stacked_product
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ def _product(watch: GradientWatch, x: Tensor, weight: Tensor, bias: Tensor | Non
     part, bias_name = watch.part_of(weight), watch.name_of(bias)
     if part is not None and part.reshaped:
         return NotImplemented
-    foreign = (part is None and weight.requires_grad) or (
-        bias is not None and bias_name is None and bias.requires_grad
-    )
+    foreign = (part is None and weight.requires_grad) or (bias is not None and bias_name is None and bias.requires_grad)
     if foreign or (part is None and bias_name is None) or weight.ndim != 2 or x.ndim < 2:
         return NotImplemented
     if bias is not None and bias.shape != (weight.shape[0 if transposed else 1],):  # one element for all

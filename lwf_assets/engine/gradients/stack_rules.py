@@ -1,8 +1,8 @@
 """Rules for parameters that are stacks of matrices or of biases, one for each expert of a mixture.
 
-Experts are used in four ways: a grouped product of rows that are sorted by expert; a batched product of each row with its
-own copy of a matrix, or of all rows with all matrices; products with one matrix after another. In each, the rows belong
-to samples as the routing says (`rows.py`).
+Experts are used in four ways: a grouped product of rows that are sorted by expert; a batched product of each row with
+its own copy of a matrix, or of all rows with all matrices; products with one matrix after another. In each, the rows
+belong to samples as the routing says (`rows.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lwf_assets.engine.gradients.operations import StackedProduct
+from lwf_assets.engine.gradients.stack_operations import StackedProduct
 
 if TYPE_CHECKING:
     from lwf_assets.engine.gradients.watch import GradientWatch, Part

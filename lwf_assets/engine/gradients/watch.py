@@ -30,8 +30,8 @@ AUTOCAST = (
 @dataclass(frozen=True)
 class Part:
     """What of the parameter `name` a tensor is, but for a constant or its type: the whole, or `transposed` in its last
-    two dimensions, or `reshaped`; or of its `count` matrices those with the numbers `matrices`, in this order (a single one if that
-    has no dimensions)."""
+    two dimensions, or `reshaped`; or of its `count` matrices those with the numbers `matrices`, in this order (a single
+    one if that has no dimensions)."""
 
     name: str
     transposed: bool = False

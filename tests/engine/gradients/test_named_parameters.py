@@ -47,7 +47,9 @@ ROUTED = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["Shared", "Flattened", "Heads", "HeadsOfLogits", "Gemma", "InPlace", "Positions", *ROUTED])
+@pytest.mark.parametrize(
+    "kind", ["Shared", "Flattened", "Heads", "HeadsOfLogits", "Gemma", "InPlace", "Positions", *ROUTED]
+)
 def test_common_ways_have_a_rule(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     assert _warnings(caplog, build(EXACT[kind]), EIGHT_TOKENS, batch_size=3) == []
 

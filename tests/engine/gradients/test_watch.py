@@ -122,8 +122,8 @@ def test_sums_over_positions_are_in_float32() -> None:
 
 
 def _order_is_checked(layout: Sequence[int]) -> GradientWatch:
-    """A bias behind samples that a layer has put into the order `layout`, in a way that the graph does not tell; the last
-    position has no loss."""
+    """A bias behind samples that a layer has put into the order `layout`, in a way that the graph does not tell; the
+    last position has no loss."""
     parameters, x = some_parameters(w=(WIDTH,)), some_input(BATCH, POSITIONS, 2, WIDTH)
     with watching(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
         flat = x.flatten(0, 1)
