@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from lwf_assets.engine.gradients.blocks import GradientsOfSamples
+    from lwf_assets.engine.gradients.blocks import GradientsOfSamples, RowsOfParameter
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class ConfidenceTerms:
 
 
 class _Terms:
-    """Sums the linear and the quadratic term of each sample."""
+    """Sums the linear and the quadratic term of each sample: in fp32 within a block, in fp64 over the blocks."""
 
     def __init__(self, count: int, fisher: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         self.fisher = fisher
@@ -63,15 +62,22 @@ class _Terms:
         device = next(iter(fisher.values())).device
         self.linear, self.quadratic, self.squared_norm = torch.zeros(3, count, dtype=torch.float64, device=device)
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         fisher = self.fisher[name][rows].flatten().float()
         pull = fisher * self.delta[name][rows].flatten()
+        places, sums = [], []
         for samples, some in gradients:
             values = some.reshape(len(samples), -1).float()
-            self.linear.index_add_(0, samples, _inner_products(values, pull))
+            linear = _inner_products(values, pull)
             squares = values.square_()
-            self.squared_norm.index_add_(0, samples, squares.sum(dim=1).double())
-            self.quadratic.index_add_(0, samples, _inner_products(squares, fisher), alpha=0.5)
+            places.append(samples)
+            sums.append(torch.stack([linear, squares.sum(dim=1), _inner_products(squares, fisher)]))
+        if sums:  # added up at the end: blocks may be so small that each call counts
+            linear, squared_norm, quadratic = torch.cat(sums, dim=1).double()
+            chosen = torch.cat(places)
+            self.linear.index_add_(0, chosen, linear)
+            self.squared_norm.index_add_(0, chosen, squared_norm)
+            self.quadratic.index_add_(0, chosen, quadratic, alpha=0.5)
 
     def add_products(self, name: str, products: fused.Products) -> None:
         linear, quadratic, squared_norm = fused.weighted_sums(products, self.fisher[name], self.delta[name])
@@ -91,11 +97,11 @@ class _Terms:
 
 
 def _inner_products(values: Tensor, weights: Tensor) -> Tensor:
-    """Of each row of [n, elements] with [elements]; fp64, of sums in fp32 within the block."""
+    """Of each row of [n, elements] with [elements]."""
     if values.device.type == "cpu":
         # Faster than a product of matrix and vector, for which a few rows are too few.
-        return torch.stack([torch.dot(row, weights) for row in values]).double()
-    return torch.mv(values, weights).double()
+        return torch.stack([torch.dot(row, weights) for row in values])
+    return torch.mv(values, weights)
 
 
 BLOCK = 2**18

@@ -10,7 +10,6 @@ wrongly.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from lwf_assets.engine.gradients.blocks import GradientsOfSamples
+    from lwf_assets.engine.gradients.blocks import GradientsOfSamples, RowsOfParameter
 
 
 class SquaredGradients:
@@ -36,7 +35,7 @@ class SquaredGradients:
         self.share = 1 / count
         self.means = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in model.named_parameters()}
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         """Square and add."""
         mean = self.means[name][rows]
         for _, some in gradients:

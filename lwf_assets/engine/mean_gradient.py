@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lwf_assets.engine.loss import sample_losses
+from lwf_assets.engine.row_separation import check_row_separation
 from lwf_assets.engine.samples import Sample, batches_by_length, collate
 from lwf_assets.engine.token_budget import TokenBudget, out_of_memory_named, tokens_that_fit
 
@@ -21,6 +22,7 @@ def step_along_mean_gradient(
 ) -> None:
     """Move the weights by -length * (gradient of the mean sample loss), in place."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    check_row_separation(model, samples)
     mean = [torch.zeros_like(parameter) for parameter in parameters]
     for indices in batches_by_length(samples, tokens_that_fit(model, token_budget, differentiated=True)):
         loss = sample_losses(model, collate([samples[index] for index in indices]).to(model.device)).sum()

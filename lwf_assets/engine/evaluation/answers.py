@@ -11,6 +11,7 @@ from lwf_assets.engine.chat import Prompt
 from lwf_assets.engine.generation import BatchSize, generate, response_end_ids, response_text
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.model_state import left_as_found
+from lwf_assets.engine.row_separation import check_row_separation
 from lwf_assets.engine.samples import (
     Context,
     Sample,
@@ -73,6 +74,7 @@ def likeliest_choices(
             candidates.append(encode_choice(tokenizer, prompt, choice, context=context, row_id=row_id))
             owners.append((index, choice))
     best: dict[int, tuple[float, str]] = {}
+    check_row_separation(model, candidates)
     with left_as_found(model):
         for indices in batches_by_length(candidates, tokens_that_fit(model, token_budget, differentiated=False)):
             batch = collate([candidates[i] for i in indices]).to(model.device)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from lwf_assets.engine.loss import response_logits
 from lwf_assets.engine.model_state import in_evaluation_mode
+from lwf_assets.engine.row_separation import check_row_separation
 from lwf_assets.engine.samples import Sample, batches_by_length, collate
 from lwf_assets.engine.token_budget import TokenBudget, out_of_memory_named, tokens_that_fit
 
@@ -46,6 +47,7 @@ def memorisation(
 
 def _of_different(model: PreTrainedModel, samples: Sequence[Sample], token_budget: TokenBudget) -> list[Memorisation]:
     found: dict[int, Memorisation] = {}
+    check_row_separation(model, samples)
     with in_evaluation_mode(model):
         for indices in batches_by_length(samples, tokens_that_fit(model, token_budget, differentiated=False)):
             batch = collate([samples[index] for index in indices]).to(model.device)

@@ -26,6 +26,7 @@ from lwf_assets.engine.gradients.rules import RULES
 from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.engine.loss import LossReduction, sample_losses
 from lwf_assets.engine.model_state import left_as_found
+from lwf_assets.engine.row_separation import RowSeparation, check_row_separation
 from lwf_assets.engine.samples import (
     Sample,
     batches_by_length,
@@ -76,7 +77,11 @@ def reduce_per_sample_gradients(
     budget = tokens_that_fit(model, token_budget, differentiated=True)
     with left_as_found(model) as parameters, torch.enable_grad(), out_of_memory_named():
         work = _Work(model, parameters, reduction, loss_reduction)
-        batches = list(_rows_unlike_positions(samples, batches_by_length(samples, budget, batch_size)))
+        separation = check_row_separation(model, samples)
+        size = 1 if separation is RowSeparation.NONE else batch_size
+        equal = separation is RowSeparation.EQUAL
+        groups = batches_by_length(samples, budget, size, equal=equal)
+        batches = list(_rows_unlike_positions(samples, groups))
         work.rehearse(samples, batches)
         for indices in batches:
             batch_losses = work.reduce([samples[index] for index in indices], indices)

@@ -16,6 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from lwf_assets.disk.sums import is_as_summed, write_sums
 from lwf_assets.engine.loss import token_losses
 from lwf_assets.engine.precision import Autocast, use_bfloat16
+from lwf_assets.engine.row_separation import check_row_separation
 from lwf_assets.engine.samples import Batch, Sample, collate
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
@@ -97,6 +98,7 @@ def fine_tune(
         raise ValueError("give exactly one of max_steps and epochs")
     if not samples:
         raise LwfError("learning_data holds no training rows; raise rows.train or give more data")
+    check_row_separation(model, samples)
     device = model.device
     arguments = TrainingArguments(
         output_dir=str(folder),
