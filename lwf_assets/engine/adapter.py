@@ -42,7 +42,7 @@ def add_adapter(
     model: PreTrainedModel,
     *,
     rank: int,
-    alpha: float,
+    alpha: int,
     dropout: float,
     targets: Literal["all-linear"] | Sequence[str],
     seed: int,
@@ -81,7 +81,7 @@ def add_adapter(
     )
     with torch.random.fork_rng():  # PEFT draws from the global generator, which belongs to the caller
         torch.manual_seed(seed)
-        return get_peft_model(model, config)  # type: ignore[arg-type]
+        return get_peft_model(model, config).train(model.training)
 
 
 def target_layers(
@@ -165,7 +165,7 @@ def put_on(base: PreTrainedModel, folder: Path, *, merged: bool = False) -> PreT
     from peft import PeftModel
 
     try:
-        carrying = PeftModel.from_pretrained(base, str(folder))  # type: ignore[arg-type]
+        carrying = PeftModel.from_pretrained(base, str(folder))
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise LwfError(f"{folder}: the adapter cannot be put on the model that it is opened with: {error}") from error
     model: PreTrainedModel = carrying.merge_and_unload() if merged else carrying.get_base_model()
@@ -205,7 +205,7 @@ def updates(model: nn.Module) -> dict[str, LowRank]:
         a, b = (getattr(layer, factor)[NAME].weight.detach().float() for factor in ("lora_A", "lora_B"))
         b = layer.scaling[NAME] * b
         # Conv1D keeps its weight as [inputs, outputs].
-        found[f"{name}.weight"] = LowRank(a.T, b.T) if layer.fan_in_fan_out else LowRank(b, a)
+        found[f"{name}.weight"] = LowRank(a.T, b.T) if isinstance(layer.get_base_layer(), Conv1D) else LowRank(b, a)
     return found
 
 

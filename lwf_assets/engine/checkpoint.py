@@ -56,21 +56,25 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def save_model(
-    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, path: Path, *, base: str = ""
-) -> None:
-    """A model directory with tokenizer as `from_pretrained` reads it, in safetensors; of a PEFT model the adapter alone.
+def save_weights(model: PreTrainedModel | PeftModel, path: Path, *, base: str = "") -> None:
+    """A model directory as `from_pretrained` reads it, in safetensors; of a PEFT model the adapter alone.
 
     Args:
         model: what is written.
-        tokenizer: likewise.
         path: the directory.
         base: what an adapter's settings name as the model that it belongs to.
     """
     if hasattr(model, "peft_config"):
         save_adapter(model, path, base=base)
     else:
-        model.save_pretrained(path)
+        model.save_pretrained(str(path))
+
+
+def save_model(
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, path: Path, *, base: str = ""
+) -> None:
+    """The weights, or the adapter, and the tokenizer, in one directory."""
+    save_weights(model, path, base=base)
     tokenizer.save_pretrained(path)
 
 

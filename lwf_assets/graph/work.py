@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lwf_assets.engine.samples import Context, Sample
 
 
+BASES = ("base_model", "control_base")
+"""The assets that fine-tunes begin at."""
+
+
 @dataclass(frozen=True)
 class Work:
     """One cell to be made.
@@ -44,6 +48,19 @@ class Work:
     def all_inputs(self, asset: str) -> dict[Partition, Path]:
         """The folders of every artifact of `asset` that this cell is made from."""
         return {cell.partition: artifact.path for cell, artifact in self.inputs.items() if cell.asset == asset}
+
+    def base_of(self, asset: str) -> Path | None:
+        """The folder of the base that the one artifact of `asset` was trained from; None if this cell is not made from
+        that base, which only a checkpoint of adapters needs."""
+        (made,) = [artifact for cell, artifact in self.inputs.items() if cell.asset == asset]
+        begun_at = {(entry.asset, entry.version) for entry in made.manifest.inputs}
+        bases = [artifact for cell, artifact in self.inputs.items() if cell.asset in BASES]
+        return next((base.path for base in bases if (base.manifest.asset, base.version) in begun_at), None)
+
+    def name_of(self, folder: Path) -> str:
+        """The artifact in `folder` that this cell is made from, as `asset@version`."""
+        (version,) = [f"{cell.asset}@{made.version}" for cell, made in self.inputs.items() if made.path == folder]
+        return version
 
     def context(self, model: PreTrainedModel) -> Context:
         """How many tokens a row may have for `model` in this study."""

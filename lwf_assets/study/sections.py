@@ -74,6 +74,20 @@ class PackagedGgufModel(Settings):
 ModelSource = Annotated[HubModel | DirectoryModel | PackagedGgufModel, Field(discriminator="kind")]
 
 
+class AdapterSettings(Settings):
+    """A low-rank adapter on the frozen model, which the fine-tunes train instead of its weights (LoRA, by PEFT)."""
+
+    kind: Literal["lora"] = Field(description="Kind of adapter: W + alpha / rank * B A, with A and B trained.")
+    rank: PositiveInt = Field(16, description="Rank of the update of each weight.")
+    alpha: PositiveInt = Field(32, description="Scales the update, by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapter's inputs that are dropped in training.")
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "all-linear",
+        description="Layers that carry an adapter: `all-linear`, every linear layer but the output head, or a list of "
+        "how the names of modules end (`[q_proj, v_proj]`).",
+    )
+
+
 class ModelSettings(Settings):
     """The pre-trained model that learns and forgets."""
 
@@ -88,6 +102,9 @@ class ModelSettings(Settings):
     )
     prior: str | None = Field(
         None, description="Name of the knowledge, under `priors`, that the model is taught before the study begins."
+    )
+    adapter: AdapterSettings | None = Field(
+        None, description="What every fine-tune of the study trains instead of all weights; null: all weights."
     )
     token_budget: PositiveInt = Field(
         2048,
@@ -181,6 +198,11 @@ class ConfidenceSettings(Settings):
     selection_count: PositiveInt | None = Field(None, description="Number of samples to forget; or give a ratio.")
     end: Literal["high", "low", "random"] = Field("high", description="Which end of the FC ranking is forgotten.")
     seed: NonNegativeInt = Field(0, description="Seed of the ranking when end is random.")
+    space: Literal["weights", "adapter"] | None = Field(
+        None,
+        description="With `model.adapter`, what FC is over: the `weights` that carry an adapter, or the `adapter`'s own "
+        "parameters; null: the weights. Without an adapter FC is over all parameters.",
+    )
 
     @model_validator(mode="before")
     @classmethod
