@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 class ConfidenceTerms:
     """FC = constant - alpha * linear + alpha^2 * quadratic, per sample.
 
-    `gradient_norm` (L2, over the same parameters as FC) and `losses` (nats, reduced as asked) come from the same backward pass.
+    `gradient_norm` (L2, over the parameters that FC is over) and `losses` (nats, reduced as asked) come from the same
+    backward pass.
     """
 
     constant: float

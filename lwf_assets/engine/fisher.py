@@ -73,7 +73,8 @@ def fisher_diagonal(
         progress: notified of every sample.
 
     Returns:
-        One fp32 tensor for each of these parameters, in its shape, on its device; tied parameters once, under their first name.
+        One fp32 tensor for each of these parameters, in its shape, on its device; tied ones once, under their first
+        name.
 
     Raises:
         ValueError: no samples.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lwf_assets.graph.cells import Cell
 from lwf_assets.progress import SILENT, Progress
+from lwf_assets.store.bases import base_among
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
 from lwf_assets.store.tables import read_rows
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from lwf_assets.engine.samples import Context, Sample
-
-
-BASES = ("base_model", "control_base")
-"""The assets that fine-tunes begin at."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,7 @@ class Work:
         """The folder of the base that the one artifact of `asset` was trained from; None if this cell is not made from
         that base, which only a checkpoint of adapters needs."""
         (made,) = [artifact for cell, artifact in self.inputs.items() if cell.asset == asset]
-        begun_at = {(entry.asset, entry.version) for entry in made.manifest.inputs}
-        bases = [artifact for cell, artifact in self.inputs.items() if cell.asset in BASES]
-        return next((base.path for base in bases if (base.manifest.asset, base.version) in begun_at), None)
+        return base_among(made.manifest, self.inputs.values())
 
     def name_of(self, folder: Path) -> str:
         """The artifact in `folder` that this cell is made from, as `asset@version`."""

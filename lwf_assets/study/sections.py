@@ -200,8 +200,8 @@ class ConfidenceSettings(Settings):
     seed: NonNegativeInt = Field(0, description="Seed of the ranking when end is random.")
     space: Literal["weights", "adapter"] | None = Field(
         None,
-        description="With `model.adapter`, what FC is over: the `weights` that carry an adapter, or the `adapter`'s own "
-        "parameters; null: the weights. Without an adapter FC is over all parameters.",
+        description="With `model.adapter`, what FC is over: the `weights` that carry an adapter, or the `adapter`'s "
+        "own parameters; null: the weights. Without an adapter FC is over all parameters.",
     )
 
     @model_validator(mode="before")

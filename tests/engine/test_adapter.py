@@ -7,19 +7,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from by_hand import gradients_by_hand, relative_error, samples_of_all_lengths, same_bits, tiny_model, weights
+from by_hand import gradients_by_hand, relative_error, same_bits, samples_of_all_lengths, tiny_model, weights
 from tiny import load_tiny, random_samples, save_tiny_model, tiny_llama, tiny_tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from lwf_assets.engine.adapter import (
-    add_adapter,
     adapted_weights,
     adapter_parameters,
+    add_adapter,
     base_name,
     base_parameters,
     target_layers,
@@ -33,7 +34,7 @@ from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.errors import LwfError
 
 
-def _trained(base: PreTrainedModel, *, rank: int = 3, targets: object = "all-linear", spread: float = 0.05) -> object:
+def _trained(base: PreTrainedModel, *, rank: int = 3, targets: object = "all-linear", spread: float = 0.05) -> Any:
     """A PEFT model whose adapter is no longer at its start."""
     model = add_adapter(base, rank=rank, alpha=2 * rank, dropout=0.1, targets=targets, seed=0)
     generator = torch.Generator().manual_seed(1)
@@ -44,7 +45,7 @@ def _trained(base: PreTrainedModel, *, rank: int = 3, targets: object = "all-lin
     return model.eval()
 
 
-def _merged_by_hand(base: PreTrainedModel, carrying: object) -> PreTrainedModel:
+def _merged_by_hand(base: PreTrainedModel, carrying: Any) -> PreTrainedModel:
     """W + alpha / rank * B A, written out; Conv1D keeps its weight as [inputs, outputs]."""
     with torch.no_grad():
         for name, module in base.named_modules():
@@ -94,9 +95,12 @@ def test_saved_and_opened_it_is_the_model_that_it_stands_for(architecture: str, 
     assert relative_error(weights(merged), weights(by_hand)) < 1e-6
     assert all(parameter.requires_grad for parameter in merged.parameters())
     dense = {name: factors[...] for name, factors in updates(opened).items()}
-    assert relative_error(
-        {name: value + dense.get(name, 0) for name, value in base_parameters(opened).items()}, weights(by_hand)
-    ) < 1e-6
+    assert (
+        relative_error(
+            {name: value + dense.get(name, 0) for name, value in base_parameters(opened).items()}, weights(by_hand)
+        )
+        < 1e-6
+    )
     for name, factors in updates(opened).items():
         assert factors.shape == dense[name].shape
         assert torch.allclose(factors[2:5], dense[name][2:5], atol=1e-7)
@@ -168,7 +172,7 @@ def test_fisher_of_the_weights_that_carry_an_adapter_equals_the_loop(architectur
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_terms_over_the_weights_equal_the_literal_formula(architecture: str) -> None:
-    """1/2 sum F (W - alpha g - W*)^2 over the matrices that carry an adapter, with W* = W + s B A never formed whole."""
+    """1/2 sum F (W - alpha g - W*)^2 over the matrices that carry an adapter; W* = W + s B A is never formed whole."""
     samples, alpha = samples_of_all_lengths(), 1e-2
     base = tiny_model(architecture)
     carrying = _trained(tiny_model(architecture)).get_base_model()
@@ -186,9 +190,7 @@ def test_terms_over_the_weights_equal_the_literal_formula(architecture: str) -> 
 
     mine = weights(base)
     difference = {name: mine[name].double() - theirs[name].double() for name in fisher}
-    literal = [
-        total(lambda n, g=g: 0.5 * fisher[n].double() * (difference[n] - alpha * g[n]) ** 2) for g in gradients
-    ]
+    literal = [total(lambda n, g=g: 0.5 * fisher[n].double() * (difference[n] - alpha * g[n]) ** 2) for g in gradients]
     assert np.allclose(terms.forgetting_confidence(alpha), literal, rtol=1e-4)
     linear = np.array([total(lambda n, g=g: fisher[n].double() * difference[n] * g[n]) for g in gradients])
     assert np.linalg.norm(terms.linear - linear) < 1e-4 * np.linalg.norm(linear)
@@ -199,8 +201,8 @@ def test_terms_over_the_weights_equal_the_literal_formula(architecture: str) -> 
 def test_fisher_and_terms_over_the_adapters_own_parameters_equal_the_loop() -> None:
     samples = samples_of_all_lengths()
     learned = _trained(tiny_model("llama")).get_base_model()
-    fresh = add_adapter(tiny_model("llama"), rank=3, alpha=6, dropout=0.1, targets="all-linear", seed=0)
-    fresh = fresh.eval().get_base_model()
+    carrying = add_adapter(tiny_model("llama"), rank=3, alpha=6, dropout=0.1, targets="all-linear", seed=0)
+    fresh: Any = carrying.eval().get_base_model()
     names = list(adapter_parameters(learned))
     fisher = fisher_diagonal(learned, samples, only=names)
     by_hand = gradients_by_hand(learned, samples, "mean")

@@ -1,11 +1,10 @@
-"""A study whose fine-tunes train adapters, built whole through Dagster: what is stored, and what is computed from it."""
+"""A study whose fine-tunes train adapters, built whole through Dagster: what is stored, and what follows from it."""
 
 from __future__ import annotations
 
 import json
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,27 @@ import pytest
 import torch
 from by_hand import gradients_by_hand, relative_error
 from safetensors.torch import load_file
-from tiny import load_tiny
+from tiny import load_tiny, save_tiny_model, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 from world import World, copied, new_world
 
+from dagster_project.tracking.champions import _own_base
 from lwf_assets.building.materialize import materialize
+from lwf_assets.delivery import model_card
+from lwf_assets.delivery.export import export
 from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 from lwf_assets.engine.loss import negative_log_likelihoods
 from lwf_assets.engine.samples import Context, Sample, encode_sample
 from lwf_assets.engine.training import fine_tune as training
+from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
 from lwf_assets.lineage.audit import audit
+from lwf_assets.lineage.chain import read_chain
 from lwf_assets.store.layout import CONFIDENCE_TERMS, FISHER_DIAGONAL, OPTIMUM, TRAIN_ROWS, read_ledger, read_summary
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.tables import read_rows
+from lwf_assets.study.sections import HubModel
 
 pytestmark = pytest.mark.slow
 
@@ -170,8 +175,10 @@ def test_evaluations_are_of_the_adapter_on_its_own_base(adapted_once: World, mod
     whole = merged(base or path(adapted_once, "base_model"), checkpoint / "seed-0")
     found = path(adapted_once, "evaluation", Partition(learning_task="sums", model=model))
     rows = read_rows(found / "forgetting.parquet")
-    corpus = {row["id"]: row for row in read_rows(path(adapted_once, "self_generated_corpus", Partition("teeth"))
-              / "corpus.parquet")}
+    corpus = {
+        row["id"]: row
+        for row in read_rows(path(adapted_once, "self_generated_corpus", Partition("teeth")) / "corpus.parquet")
+    }
     samples = [Sample(corpus[row["sample_id"]]["prompt_ids"], corpus[row["sample_id"]]["response_ids"]) for row in rows]
     assert np.allclose([row["nll"] for row in rows], negative_log_likelihoods(whole, samples), rtol=1e-4)
     start = dict(load_tiny(path(adapted_once, "base_model")).named_parameters())
@@ -241,10 +248,90 @@ def test_other_optima_are_adapters_too(adapted: World, reference: dict[str, Any]
     assert {file.name for file in (made.path / OPTIMUM).iterdir()} == FILES
     end = path(adapted, "reference_checkpoint", learned) / "seed-0"
     base = path(adapted, "base_model")
-    losses: Callable[[Path], list[float]] = lambda folder: negative_log_likelihoods(  # noqa: E731
-        load_model(folder, base), [Sample([1, 2], [3, 4])]
-    )
+
+    def losses(folder: Path) -> list[float]:
+        return negative_log_likelihoods(load_model(folder, base), [Sample([1, 2], [3, 4])])
+
     assert losses(made.path / OPTIMUM) != losses(end)
     for asset, partition in (("fisher_diagonal", learned), ("confidence_terms", TEETH)):
         summary = materialize(study, adapted.home.store, Cell(asset, partition)).artifact.manifest.summary
     assert summary["distance_to_optimum"] > 0
+
+
+def test_it_is_exported_as_an_adapter_or_merged(adapted_once: World, tmp_path: Path) -> None:
+    store = adapted_once.home.store
+    manifest = store.built("lwf_checkpoint", TEETH).manifest
+    checkpoint = store.artifact_folder(manifest) / "seed-0"
+    out = export(store, manifest, tmp_path / "adapter").folder
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "README.md"} <= {
+        file.name for file in out.iterdir()
+    }
+    card = (out / "README.md").read_text()
+    assert "library_name: peft" in card
+    base = store.built("base_model", Partition())
+    assert "This is a LoRA adapter of rank 4 (alpha 8)" in card
+    assert f"It is put on base_model@{base.version}" in card
+    assert "`lwf export --merge` writes a model that needs no base" in card
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"].startswith("base_model@")
+
+    plain = export(store, manifest, tmp_path / "merged", merge=True).folder
+    names = {file.name for file in plain.iterdir()}
+    assert "model.safetensors" in names
+    assert not {"adapter_model.safetensors", "adapter_config.json"} & names
+    expected = dict(merged(base.path, checkpoint).named_parameters())
+    found = dict(load_tiny(plain).named_parameters())
+    assert all(torch.allclose(value, found[name], atol=1e-7) for name, value in expected.items())
+    assert "library_name: transformers" in (plain / "README.md").read_text()
+    assert "merged into the weights of its base" in (plain / "README.md").read_text()
+
+
+def test_a_whole_model_has_nothing_to_merge(built: World, tmp_path: Path) -> None:
+    manifest = built.home.store.built("lwf_checkpoint", TEETH).manifest
+    with pytest.raises(LwfError, match="holds whole models, so there is nothing to merge"):
+        export(built.home.store, manifest, tmp_path / "out", merge=True)
+
+
+def test_the_name_of_a_base_on_the_hub_is_that_of_the_hub(adapted: World) -> None:
+    store = adapted.home.store
+    (link,) = [x for x in read_chain(store, store.built("lwf_checkpoint", TEETH).manifest).links][-1:]
+    study = adapted.study
+    hub = HubModel(kind="hub", id="maker/small", revision="abc")
+    with pytest.MonkeyPatch.context() as patch:
+        model = study.model.model_copy(update={"source": hub})
+        patch.setattr(model_card, "study_of", lambda *_: study.model_copy(update={"model": model}))
+        assert model_card.base_for_others(store, link) == ("maker/small", "abc")
+        taught = model.model_copy(update={"prior": "legs"})
+        patch.setattr(model_card, "study_of", lambda *_: study.model_copy(update={"model": taught}))
+        assert model_card.base_for_others(store, link)[0].startswith("base_model@")
+
+
+def test_the_registered_model_is_the_merged_one(adapted_once: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow.transformers
+
+    uri = f"sqlite:///{adapted_once.home.root / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    logged = mlflow.transformers.load_model("models:/tiny.sums.forgetting.teeth@challenger", return_type="components")
+    expected = merged(path(adapted_once, "base_model"), path(adapted_once, "lwf_checkpoint", TEETH) / "seed-0")
+    found = dict(logged["model"].named_parameters())
+    for name, value in expected.named_parameters():
+        assert torch.allclose(value, found[name], atol=1e-6), name
+
+
+def test_a_champion_of_an_older_base_is_measured_on_that_base(adapted: World) -> None:
+    from lwf_assets.store.store import Artifact
+
+    store = adapted.home.store
+    old_base, champion = store.built("base_model", Partition()), store.built("lwf_checkpoint", TEETH)
+    save_tiny_model(adapted.folder / "model", model=tiny_llama(seed=5))
+    study = adapted.study
+    materialize(study, store, Cell("base_model", Partition()))
+    evaluated = Cell("evaluation", Partition(learning_task="sums", model="lwf.teeth"))
+    instead = {Cell("lwf_checkpoint", TEETH): champion, **_own_base(study, adapted.home, champion)}
+    assert instead[Cell("base_model", Partition())].version == old_base.version
+    made = materialize(study, store, evaluated, instead=instead).artifact
+    assert made.version == store.built("evaluation", evaluated.partition).version
+    # On the present base it would be another model: that is refused.
+    with pytest.raises(LwfError, match="holds an adapter and no whole model"):
+        materialize(
+            study, store, evaluated, instead={Cell("lwf_checkpoint", TEETH): Artifact(champion.path, champion.manifest)}
+        )

@@ -104,7 +104,11 @@ def test_a_value_out_of_range(key: str, value: Any, expected: str, tmp_path: Pat
         ("model.adapter", {"kind": "dora"}, "`model.adapter.kind`: must be 'lora', got 'dora'"),
         ("model.adapter", {"kind": "lora", "rank": 0}, "`model.adapter.rank`: must be greater than 0, got 0"),
         ("model.adapter", {"kind": "lora", "targets": []}, "`model.adapter.targets`: must"),
-        ("model.adapter", {"kind": "lora", "targets": "q_proj"}, "`model.adapter.targets`: must be 'all-linear' or must"),
+        (
+            "model.adapter",
+            {"kind": "lora", "targets": "q_proj"},
+            "`model.adapter.targets`: must be 'all-linear' or must",
+        ),
         ("model.adapter", {"kind": "lora", "dropout": 1}, "`model.adapter.dropout`: must be less than 1, got 1"),
         ("confidence.space", "weights", "`confidence.space`: goes with model.adapter, and only with it"),
         ("confidence.space", "full", "`confidence.space`: must be 'weights' or 'adapter', got 'full'"),
