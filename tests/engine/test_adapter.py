@@ -1,4 +1,4 @@
-"""Adapters against the arithmetic that they stand for: opened, merged, measured, and per-sample gradients beside them."""
+"""Adapters against the arithmetic that they stand for: opened, merged, measured; per-sample gradients beside them."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from by_hand import same_bits, weights
+from by_hand import distance, same_bits, weights
 from peft import LoraConfig, PeftModel, get_peft_model
 from tiny import random_samples, tiny_llama
 from torch import Tensor
@@ -15,7 +15,10 @@ from trainers import StopAt, StoppedError, trainer
 
 from lwf_assets.engine.loss import negative_log_likelihoods, response_logits
 from lwf_assets.engine.samples import collate
+from lwf_assets.engine.training.penalties import BatchSpectralShrinkage
+from lwf_assets.engine.training.weight_noise import WeightNoise
 from lwf_assets.engine.unlearning.periodic import PeriodicUnlearning
+from lwf_assets.engine.unlearning.retention import Retention
 
 FORGOTTEN = random_samples(9, seed=7)
 SAVING = {"max_steps": 10, "save_strategy": "steps", "save_steps": 3, "lr_scheduler_type": "cosine"}
@@ -49,6 +52,28 @@ def test_the_ascent_moves_the_adapter_alone(tmp_path: Path) -> None:
     assert all(entry.update_norm > 0 for entry in unlearning.ledger if entry.pushed)
     kept, gone = (sum(negative_log_likelihoods(model, FORGOTTEN)) for model in (plain, forgetting))
     assert gone > kept + 0.01
+
+
+def test_what_an_arm_adds_works_on_an_adapter(tmp_path: Path) -> None:
+    """Retention by KL from the base, the features that BSS shrinks, and noise on what is trained."""
+    retain = Retention(random_samples(4, seed=2), kind="kl", reference=tiny_llama())
+    plain, retaining = _adapted(), _adapted()
+    for name, model, settings in (("plain", plain, {}), ("retaining", retaining, {"retain": retain})):
+        trainer(tmp_path / name, model, [_unlearning(**settings)], **SAVING).train()
+    assert not same_bits(weights(plain), weights(retaining))
+
+    noisy, before = _adapted(), weights(_adapted())
+    WeightNoise({0: 0.5})._add(0, noisy)
+    assert same_bits(_frozen(noisy), _frozen(_adapted()))
+    assert distance(weights(noisy), before) == pytest.approx(0.5, rel=1e-4)
+
+    shrinkage, batch = BatchSpectralShrinkage(weight=0.1), collate(FORGOTTEN[:4])
+    with shrinkage.watching(noisy):
+        response_logits(noisy, batch)
+    torch.autograd.backward(shrinkage.value(noisy, batch))
+    gradients = {name for name, parameter in noisy.named_parameters() if parameter.grad is not None}
+    assert gradients
+    assert all("lora_" in name for name in gradients)
 
 
 @pytest.mark.parametrize("settings", [{}, {"timing": "upfront"}, {"optimizer": "sgd"}], ids=["adam", "upfront", "sgd"])
