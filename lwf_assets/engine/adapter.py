@@ -23,7 +23,6 @@ from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from peft.tuners.lora import LoraLayer
     from torch.nn import Parameter
     from transformers import PreTrainedModel
 
@@ -209,7 +208,6 @@ def updates(model: nn.Module) -> dict[str, LowRank]:
     return found
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    from peft.tuners.lora import LoraLayer
-
-    return ((name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer))
+def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """PEFT's layers, without importing PEFT where there are none."""
+    return ((name, module) for name, module in model.named_modules() if hasattr(module, "lora_A"))

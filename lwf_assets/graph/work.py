@@ -53,9 +53,9 @@ class Work:
         return base_among(made.manifest, self.inputs.values())
 
     def name_of(self, folder: Path) -> str:
-        """The artifact in `folder` that this cell is made from, as `asset@version`."""
-        (version,) = [f"{cell.asset}@{made.version}" for cell, made in self.inputs.items() if made.path == folder]
-        return version
+        """The artifact in `folder`, as `asset@version` where this cell is made from it."""
+        found = (f"{cell.asset}@{made.version}" for cell, made in self.inputs.items() if made.path == folder)
+        return next(found, folder.name)
 
     def context(self, model: PreTrainedModel) -> Context:
         """How many tokens a row may have for `model` in this study."""
