@@ -31,7 +31,7 @@ def _adapted(seed: int = 0) -> PeftModel:
     config = LoraConfig(
         r=4, lora_alpha=8, lora_dropout=0.1, target_modules=["q_proj", "up_proj"], task_type="CAUSAL_LM"
     )
-    return get_peft_model(model, config)  # type: ignore[return-value]
+    return get_peft_model(model, config)
 
 
 def _unlearning(**settings: Any) -> PeriodicUnlearning:
