@@ -174,14 +174,14 @@ def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVe
         if checkpoint.version not in {entry.version for entry in evaluation.manifest.inputs}:
             raise LwfError(f"{evaluated}: does not evaluate the current {_checkpoint(partition)}; run `lwf build`")
         return evaluation.path
-    instead = {_checkpoint(partition): checkpoint, **_own_base(study, home, checkpoint)}
+    instead = {_checkpoint(partition): checkpoint, **_own_base(home, checkpoint)}
     return materialize(study, home.store, evaluated, file_hash=home.file_hashes, instead=instead).artifact.path
 
 
-def _own_base(study: Study, home: Home, checkpoint: Artifact) -> dict[Cell, Artifact]:
+def _own_base(home: Home, checkpoint: Artifact) -> dict[Cell, Artifact]:
     """The base that an adapter was trained on, which may not be the present one: it stands for no model on another."""
     base = base_in_store(home.store, checkpoint.manifest)
-    if study.model.adapter is None or base is None:
+    if "adapter" not in checkpoint.manifest.settings or base is None:
         return {}
     return {Cell("base_model", Partition()): Artifact(base, Manifest.read(base / MANIFEST))}
 

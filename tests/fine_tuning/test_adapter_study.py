@@ -322,7 +322,7 @@ def test_a_champion_of_an_older_base_is_measured_on_that_base(adapted: World) ->
     study = adapted.study
     materialize(study, store, Cell("base_model", Partition()))
     evaluated = Cell("evaluation", Partition(learning_task="sums", model="lwf.teeth"))
-    instead = {Cell("lwf_checkpoint", TEETH): champion, **_own_base(study, adapted.home, champion)}
+    instead = {Cell("lwf_checkpoint", TEETH): champion, **_own_base(adapted.home, champion)}
     assert instead[Cell("base_model", Partition())].version == old_base.version
     made = materialize(study, store, evaluated, instead=instead).artifact
     assert made.version == store.built("evaluation", evaluated.partition).version
