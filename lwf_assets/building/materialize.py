@@ -30,7 +30,18 @@ from lwf_assets.store.store import Artifact, Store
 from lwf_assets.store.verification import DamagedArtifactError
 from lwf_assets.study.study import Study
 
-LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "duckdb", "pyarrow", "numpy", "reasoning-gym", "gguf")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "datasets",
+    "accelerate",
+    "duckdb",
+    "pyarrow",
+    "numpy",
+    "reasoning-gym",
+    "gguf",
+)
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ def _base_model(study: Study, partition: Partition, known: Known, facts: ModelFa
     settings = study.priors[prior].training
     rows = taught_amount(study.priors[prior])
     work = training(settings, facts, rows, replace(rows, rows=0))
+    facts = replace(facts, adapter=None)  # a base is taught with all its weights
     taught = study.model_copy(update={"training": settings})
     parts = largest_peak([peak, training_peak(taught, facts, rows)])
     return Cost(None if work is None else facts.parameters + work, parts, guessed=True)
@@ -157,7 +158,8 @@ def _fisher_diagonal(study: Study, partition: Partition, known: Known, facts: Mo
     limits = [limit for limit in (train.rows, study.fisher.samples) if limit is not None]
     used = replace(train, rows=min(limits, default=None))
     work = None if used.rows is None else gradients(facts, used, used.rows)
-    peak = (weights(study, facts), fp32_values("the Fisher diagonal in float32", facts), batch(study, facts, used))
+    fisher = fp32_values("the Fisher diagonal in float32", facts.space(study))
+    peak = (weights(study, facts), fisher, batch(study, facts, used))
     return Cost(work, peak, train.guessed)
 
 
@@ -165,8 +167,12 @@ def _confidence_terms(study: Study, partition: Partition, known: Known, facts: M
     corpus = corpus_amount(study, _forgotten(partition), known)
     work = None if corpus.rows is None else gradients(facts, corpus, corpus.rows)
     model, both = weights(study, facts), "the Fisher diagonal and the difference of base model and optimum"
-    loading = (model, model_beside("the optimum", facts), held_for_terms(study, "their difference", facts))
-    scoring = (model, held_for_terms(study, both, facts, copies=2), batch(study, facts, corpus))
+    values = facts.space(study)
+    if study.confidence_space == "weights":  # the difference is in factors, read off before the base is loaded
+        fisher = held_for_terms(study, "the Fisher diagonal", values)
+        return Cost(work, (model, fisher, batch(study, facts, corpus)), corpus.guessed)
+    loading = (model, model_beside("the optimum", facts), held_for_terms(study, "their difference", values))
+    scoring = (model, held_for_terms(study, both, values, copies=2), batch(study, facts, corpus))
     return Cost(work, largest_peak([loading, scoring]), corpus.guessed)
 
 
@@ -241,6 +247,8 @@ def _answers(study: Study, facts: ModelFacts, task: TaskSettings, test: Amount) 
 def _forgetting_probe(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
     model, settings = find(study, partition), study.probe
     assert settings is not None
+    if facts.adapter is not None:  # probes train and round the merged weights, in float32
+        facts = replace(facts, adapter=None, bytes_per_weight=4)
     corpora = [corpus_amount(study, name, known) for name in _forgotten_by(study, model)]
     looks = len(settings.quantization) + len(settings.prompt_forms) + settings.relearning_steps + 1
     work: float | None = 0.0

@@ -55,18 +55,18 @@ def second_copy(facts: ModelFacts) -> Part:
 
 def gradient_sums(facts: ModelFacts) -> Part:
     """What one averaged gradient step holds."""
-    return _copies("the mean gradient and that of one batch", facts, 2)
+    return _trained("the mean gradient and that of one batch", facts, 2)
 
 
-def fp32_values(what: str, facts: ModelFacts) -> Part:
+def fp32_values(what: str, parameters: int) -> Part:
     """Values in float32, one for each parameter."""
-    return Part(what, 4 * facts.parameters, 4 * facts.parameters)
+    return Part(what, 4 * parameters, 4 * parameters)
 
 
-def held_for_terms(study: Study, what: str, facts: ModelFacts, copies: int = 1) -> Part:
+def held_for_terms(study: Study, what: str, parameters: int, copies: int = 1) -> Part:
     """Values in the type of `confidence.precision`, one for each parameter and copy."""
     precision = study.confidence.precision
-    size = copies * facts.parameters * (4 if precision == "float32" else 2)
+    size = copies * parameters * (4 if precision == "float32" else 2)
     return Part(f"{what}, in {precision}", size, size, f"confidence.precision: {precision}")
 
 
@@ -83,7 +83,10 @@ def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amo
     back. What is needed for sure is only the larger of the two.
     """
     settings, ascent = study.training, study.unlearning
-    parts = [weights(study, facts), _copies("their gradients", facts, 1), _copies("AdamW's two moments", facts, 2)]
+    parts = [weights(study, facts)]
+    if facts.adapter is not None:
+        parts.append(_trained("the adapter", facts, 1, f"model.adapter.rank: {_rank(study)}"))
+    parts += [_trained("their gradients", facts, 1), _trained("AdamW's two moments", facts, 2)]
     batches = [activations(study, facts, train, settings.batch_size, f"training.batch_size: {settings.batch_size}")]
     # With fewer steps than the interval nothing is ever unlearned.
     if forgotten is not None and (training_steps(settings, train) or math.inf) >= ascent.interval:
@@ -95,9 +98,9 @@ def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amo
             if ascent.retain.kind == "kl":
                 parts.append(model_beside("the base model, unlearning.retain.kind: kl", facts))
         if ascent.optimizer == "adam":
-            parts.append(_copies("the ascent's two moments", facts, 2, "unlearning.optimizer: adam"))
+            parts.append(_trained("the ascent's two moments", facts, 2, "unlearning.optimizer: adam"))
         # Held while a step is measured, when the activations are gone: it is not on top of them for sure.
-        parts.append(Part("the weights before an unlearning step", facts.weight_bytes, 0))
+        parts.append(Part("the weights before an unlearning step", facts.trained_bytes, 0))
     largest = max(batches, key=lambda part: part.size or 0)
     if settings.autocast != "off" and facts.bytes_per_weight == 4:
         setting = f"training.autocast: {settings.autocast}"
@@ -105,7 +108,7 @@ def training_peak(study: Study, facts: ModelFacts, train: Amount, forgotten: Amo
         size = largest.size and largest.size * AUTOCAST_ACTIVATIONS
         largest = replace(largest, size=size, surely=largest.surely * AUTOCAST_ACTIVATIONS)
     if settings.gradient_accumulation == 1:
-        largest = replace(largest, surely=max(0.0, largest.surely - facts.weight_bytes))
+        largest = replace(largest, surely=max(0.0, largest.surely - facts.trained_bytes))
     return (*parts, largest)
 
 
@@ -158,6 +161,15 @@ def planned_rows(setting: int | Literal["auto"]) -> int:
 def largest_peak(peaks: Iterable[Peak]) -> Peak:
     """The one that needs most."""
     return max(peaks, key=lambda peak: sum(part.size or part.surely for part in peak))
+
+
+def _trained(what: str, facts: ModelFacts, copies: int, setting: str = "") -> Part:
+    """Copies of what is trained: of all weights, or of the adapter."""
+    return Part(what, copies * facts.trained_bytes, copies * facts.trained_bytes, setting)
+
+
+def _rank(study: Study) -> int | None:
+    return None if study.model.adapter is None else study.model.adapter.rank
 
 
 def _copies(what: str, facts: ModelFacts, copies: int, setting: str = "") -> Part:

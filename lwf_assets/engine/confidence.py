@@ -12,7 +12,7 @@ precision loses alpha*g altogether. F and d themselves may be held in bfloat16: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,13 +33,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lwf_assets.engine.gradients.blocks import GradientsOfSamples, RowsOfParameter
+    from lwf_assets.engine.low_rank import LowRank
 
 
 @dataclass(frozen=True)
 class ConfidenceTerms:
     """FC = constant - alpha * linear + alpha^2 * quadratic, per sample.
 
-    `gradient_norm` (L2, all parameters) and `losses` (nats, reduced as asked) come from the same backward pass.
+    `gradient_norm` (L2, over the parameters that FC is over) and `losses` (nats, reduced as asked) come from the same
+    backward pass.
     """
 
     constant: float
@@ -56,7 +58,7 @@ class ConfidenceTerms:
 class _Terms:
     """Sums the linear and the quadratic term of each sample: in fp32 within a block, in fp64 over the blocks."""
 
-    def __init__(self, count: int, fisher: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
+    def __init__(self, count: int, fisher: Mapping[str, Tensor], delta: Mapping[str, Tensor | LowRank]) -> None:
         self.fisher = fisher
         self.delta = delta
         device = next(iter(fisher.values())).device
@@ -80,7 +82,7 @@ class _Terms:
             self.quadratic.index_add_(0, chosen, quadratic, alpha=0.5)
 
     def add_products(self, name: str, products: fused.Products) -> None:
-        linear, quadratic, squared_norm = fused.weighted_sums(products, self.fisher[name], self.delta[name])
+        linear, quadratic, squared_norm = fused.weighted_sums(products, self.fisher[name], self.delta[name][...])
         self.linear.index_add_(0, products.samples, linear)
         self.quadratic.index_add_(0, products.samples, quadratic, alpha=0.5)
         self.squared_norm.index_add_(0, products.samples, squared_norm)
@@ -124,7 +126,8 @@ def confidence_terms(
     samples: Sequence[Sample],
     *,
     fisher: Mapping[str, Tensor],
-    delta: Mapping[str, Tensor],
+    delta: Mapping[str, Tensor | LowRank],
+    only: Collection[str] | None = None,
     reduction: LossReduction = "mean",
     batch_size: int | None = None,
     token_budget: TokenBudget = "auto",
@@ -137,16 +140,17 @@ def confidence_terms(
         samples: D_self, in any order; results keep it.
         fisher: diagonal Fisher of D_L by parameter name, as `fisher_diagonal` gives it. In 16 bits it is used as it
             is, tile by tile, with no wider copy of the whole; so is `delta`.
-        delta: theta_base - theta_L*, by the same names.
+        delta: theta_base - theta_L*, by the same names; a matrix that is given as factors is formed part by part.
+        only: names of the parameters that FC is over; None for all. They need not be trainable.
         reduction: a sample's loss is the mean or the sum over its response tokens.
         batch_size: samples in memory at once, at most.
         token_budget: tokens in memory at once, padding included. Neither changes the result.
         progress: notified of every sample.
 
     Raises:
-        ValueError: `fisher` or `delta` does not name exactly the model's parameters, or differs in a shape.
+        ValueError: `fisher` or `delta` does not name exactly these parameters of the model, or differs in a shape.
     """
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    shapes = {name: p.shape for name, p in model.named_parameters() if only is None or name in only}
     for label, tensors in (("fisher", fisher), ("delta", delta)):
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             odd = sorted(set(tensors) ^ set(shapes)) or [n for n in shapes if tensors[n].shape != shapes[n]]
@@ -163,13 +167,14 @@ def confidence_terms(
         model,
         samples,
         terms,
+        only=only,
         loss_reduction=reduction,
         batch_size=batch_size,
         token_budget=token_budget,
         progress=progress,
     )
     return ConfidenceTerms(
-        constant=0.5 * sum(squared_norm(value, weights[name]) for name, value in deltas.items()),
+        constant=0.5 * sum(squared_norm(value[...], weights[name]) for name, value in deltas.items()),
         linear=terms.linear.cpu().numpy(),
         quadratic=terms.quadratic.cpu().numpy(),
         gradient_norm=terms.squared_norm.sqrt().cpu().numpy(),

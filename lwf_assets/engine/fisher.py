@@ -9,7 +9,7 @@ wrongly.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 class SquaredGradients:
     """The mean over `count` samples of the squared gradient, in fp32 whatever the type of the weights."""
 
-    def __init__(self, model: PreTrainedModel, count: int) -> None:
+    def __init__(self, model: PreTrainedModel, count: int, only: Collection[str] | None = None) -> None:
         self.share = 1 / count
-        self.means = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in model.named_parameters()}
+        self.means = {
+            name: torch.zeros_like(p, dtype=torch.float32)
+            for name, p in model.named_parameters()
+            if only is None or name in only
+        }
 
     def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         """Square and add."""
@@ -63,6 +67,7 @@ def fisher_diagonal(
     model: PreTrainedModel,
     samples: Sequence[Sample],
     *,
+    only: Collection[str] | None = None,
     reduction: LossReduction = "mean",
     batch_size: int | None = None,
     token_budget: TokenBudget = "auto",
@@ -73,24 +78,27 @@ def fisher_diagonal(
     Args:
         model: any transformers causal language model; left as found.
         samples: at least one.
+        only: names of the parameters that it is wanted of; None for all. They need not be trainable.
         reduction: a sample's loss is the mean or the sum over its response tokens.
         batch_size: samples in memory at once, at most.
         token_budget: tokens in memory at once, padding included. Neither changes the result.
         progress: notified of every sample.
 
     Returns:
-        One fp32 tensor per parameter, in its shape, on its device; tied parameters once, under their first name.
+        One fp32 tensor for each of these parameters, in its shape, on its device; tied ones once, under their first
+        name.
 
     Raises:
         ValueError: no samples.
     """
     if not samples:
         raise ValueError("the Fisher information needs at least one sample")
-    mean_squares = SquaredGradients(model, len(samples))
+    mean_squares = SquaredGradients(model, len(samples), only)
     reduce_per_sample_gradients(
         model,
         samples,
         mean_squares,
+        only=only,
         loss_reduction=reduction,
         batch_size=batch_size,
         token_budget=token_budget,

@@ -75,7 +75,9 @@ def response_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tenso
     if not _may_go_together(model, batch):
         return _logits_of_rows(model, batch), labels[counted], counted
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+    # A PEFT model passes on whatever it is given to the model that it wraps.
+    wrapped = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if "logits_to_keep" in inspect.signature(wrapped.forward).parameters:
         logits = model(**inputs, logits_to_keep=positions).logits
     else:
         logits = model(**inputs).logits[:, positions]

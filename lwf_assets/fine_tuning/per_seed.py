@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.disk.sums import is_as_summed, write_sums
+from lwf_assets.fine_tuning.starting_model import starting_model
 from lwf_assets.graph.work import encode_rows
 from lwf_assets.statistics.means import mean
 from lwf_assets.store.layout import (
@@ -120,13 +121,13 @@ def _scratch_of(work: Work, seed: int) -> tuple[Path, Path]:
 def _fine_tune_one(
     work: Work, seed: int, finished: Path, treat: Treat, base: Path, training: TrainingSettings, *, label: str
 ) -> None:
-    from lwf_assets.engine.checkpoint import load_model, load_tokenizer, save_model
+    from lwf_assets.engine.checkpoint import load_tokenizer, save_model
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.precision import use_bfloat16
     from lwf_assets.engine.training.fine_tune import fine_tune
     from lwf_assets.engine.training.validation_curve import ValidationCurve
 
-    model, tokenizer = load_model(base), load_tokenizer(base)
+    model, tokenizer = starting_model(work.study, base, seed), load_tokenizer(base)
     tables = work.input("learning_data")
     train = encode_rows(work, tables / TRAIN_ROWS, model, tokenizer)
     validation = encode_rows(work, tables / VALIDATION_ROWS, model, tokenizer)
@@ -159,7 +160,7 @@ def _fine_tune_one(
     after = negative_log_likelihoods(model, validation, token_budget=token_budget)
     unfinished = finished.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    save_model(model, tokenizer, unfinished / "model")
+    save_model(model, tokenizer, unfinished / "model", base=work.name_of(base))
     treatment.keep(unfinished / "model")
     outcome = {
         "seed": seed,

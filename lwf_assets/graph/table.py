@@ -14,6 +14,7 @@ from lwf_assets.graph.inputs import (
     is_probed,
     read_by_arm,
     read_by_evaluation,
+    read_by_fisher,
     read_by_leaderboard,
     read_by_probe,
     read_by_report,
@@ -31,6 +32,7 @@ from lwf_assets.graph.settings import (
     prompts_fingerprint,
     scoring_settings,
     selection_settings,
+    space_settings,
     terms_settings,
     training_settings,
     unlearning_settings,
@@ -197,9 +199,14 @@ ASSETS: tuple[AssetSpec, ...] = (
     AssetSpec(
         "fisher_diagonal",
         dimensions=(LEARNING_TASK,),
-        inputs=("reference_checkpoint", "learning_data"),
+        inputs=("base_model", "reference_checkpoint", "learning_data"),
         code_version="3",
-        settings=lambda study: {"context": context_settings(study), "fisher": fields_of(study.fisher)},
+        settings=lambda study: {
+            "context": context_settings(study),
+            "fisher": fields_of(study.fisher),
+            **space_settings(study),
+        },
+        read_from=read_by_fisher,
         group=CONFIDENCE,
         kinds=("pytorch",),
         description="Diagonal Fisher information of the learning task at theta_L*: mean squared per-sample gradients.",
@@ -260,6 +267,7 @@ ASSETS: tuple[AssetSpec, ...] = (
         dimensions=(LEARNING_TASK, MODEL),
         inputs=(
             "base_model",
+            "control_base",
             "reference_checkpoint",
             "lwf_checkpoint",
             "arm_checkpoint",
@@ -287,7 +295,14 @@ ASSETS: tuple[AssetSpec, ...] = (
     AssetSpec(
         "forgetting_probe",
         dimensions=(LEARNING_TASK, MODEL),
-        inputs=("base_model", "reference_checkpoint", "lwf_checkpoint", "arm_checkpoint", "scored_forget_set"),
+        inputs=(
+            "base_model",
+            "control_base",
+            "reference_checkpoint",
+            "lwf_checkpoint",
+            "arm_checkpoint",
+            "scored_forget_set",
+        ),
         code_version="3",
         settings=lambda study: {
             "context": context_settings(study),

@@ -139,11 +139,12 @@ class Measurement:
     def distance(self, model: PreTrainedModel) -> dict[str, float | None]:
         """How far the weights are from the base model's; None where the two cannot be compared, as for a champion that
         was made from another base."""
+        from lwf_assets.engine.adapter import base_parameters
         from lwf_assets.engine.checkpoint import load_model
         from lwf_assets.engine.evaluation.weight_distance import weight_distance
 
         base = load_model(self.work.input("base_model"))
-        shapes, others = ({n: p.shape for n, p in of.named_parameters()} for of in (model, base))
+        shapes, others = ({n: p.shape for n, p in base_parameters(of).items()} for of in (model, base))
         if shapes != others:
             return {"absolute": None, "relative": None}
         found = weight_distance(model, base)

@@ -76,6 +76,20 @@ class PackagedGgufModel(Settings):
 ModelSource = Annotated[HubModel | DirectoryModel | PackagedGgufModel, Field(discriminator="kind")]
 
 
+class AdapterSettings(Settings):
+    """A low-rank adapter on the frozen model, which the fine-tunes train instead of its weights (LoRA, by PEFT)."""
+
+    kind: Literal["lora"] = Field(description="Kind of adapter: W + alpha / rank * B A, with A and B trained.")
+    rank: PositiveInt = Field(16, description="Rank of the update of each weight.")
+    alpha: PositiveInt = Field(32, description="Scales the update, by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapter's inputs that are dropped in training.")
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "all-linear",
+        description="Layers that carry an adapter: `all-linear`, every linear layer but the output head, or a list of "
+        "how the names of modules end (`[q_proj, v_proj]`).",
+    )
+
+
 class ModelSettings(Settings):
     """The pre-trained model that learns and forgets."""
 
@@ -90,6 +104,9 @@ class ModelSettings(Settings):
     )
     prior: str | None = Field(
         None, description="Name of the knowledge, under `priors`, that the model is taught before the study begins."
+    )
+    adapter: AdapterSettings | None = Field(
+        None, description="What every fine-tune of the study trains instead of all weights; null: all weights."
     )
     token_budget: PositiveInt | Literal["auto"] = Field(
         "auto",
@@ -199,6 +216,11 @@ class ConfidenceSettings(Settings):
         "float32",
         description="Type in which the Fisher diagonal and the difference of the weights are held while the terms are "
         "computed; sums are in float32 in any case. bfloat16 takes half the memory: an 8B model on one GPU of 80 GB.",
+    )
+    space: Literal["weights", "adapter"] | None = Field(
+        None,
+        description="With `model.adapter`, what FC is over: the `weights` that carry an adapter, or the `adapter`'s "
+        "own parameters; null: the weights. Without an adapter FC is over all parameters.",
     )
 
     @model_validator(mode="before")

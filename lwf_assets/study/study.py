@@ -7,7 +7,7 @@ them is in `lwf_assets/graph/`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
@@ -94,6 +94,16 @@ class Study(Settings):
             _check_known(f"{key}.forgetting_tasks", arm.only_forgetting_tasks or (), self.forgetting_names)
             _check_known(f"{key}.prior", [arm.taught_prior] if arm.taught_prior else [], self.priors)
             _check_overrides(key, arm, self)
+            if self.model.adapter is not None and arm.needs_all_weights is not None:
+                raise ValueError(f"{key}: {arm.needs_all_weights}; leave the arm out, or model.adapter")
+        return self
+
+    @model_validator(mode="after")
+    def _space_fits(self) -> Study:
+        if self.confidence.space is not None and self.model.adapter is None:
+            raise ValueError(
+                "confidence.space: goes with model.adapter, and only with it; without one FC is over all parameters"
+            )
         return self
 
     @property
@@ -110,6 +120,11 @@ class Study(Settings):
     def alpha(self) -> float:
         """Alpha of FC: the study's, or the fine-tune's learning rate."""
         return self.alpha_of(self.confidence)
+
+    @property
+    def confidence_space(self) -> Literal["weights", "adapter"] | None:
+        """What FC is over: the weights that carry an adapter, the adapter's own parameters; None: all parameters."""
+        return None if self.model.adapter is None else self.confidence.space or "weights"
 
     def alpha_of(self, confidence: ConfidenceSettings) -> float:
         """Alpha of FC under other settings of the selection."""
@@ -134,7 +149,7 @@ def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None
 
 
 def _check_overrides(key: str, arm: ArmSettings, study: Study) -> None:
-    for shared in ("loss_reduction", "precision"):
+    for shared in ("loss_reduction", "precision", "space"):
         if shared in getattr(arm, "confidence", ()):
             raise ValueError(f"{key}.confidence.{shared}: all arms share the gradients; set it for the study")
     for section, check in (

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lwf_assets.engine.adapter import base_parameters, updates
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -22,20 +24,25 @@ class WeightDistance:
     relative: float
 
 
+@torch.no_grad()
 def weight_distance(model: PreTrainedModel, base: PreTrainedModel) -> WeightDistance:
-    """How far `model` has moved from `base`, which it has the architecture of. Tied parameters count once.
+    """How far `model` has moved from `base`, which it has the architecture of. Tied parameters count once. Where
+    `model` carries an adapter, its weights are those with the adapter's update.
 
     Raises:
         ValueError: the two differ in the names or shapes of their parameters, or base is zero everywhere.
     """
-    mine, theirs = dict(model.named_parameters()), dict(base.named_parameters())
+    mine, theirs = base_parameters(model), dict(base.named_parameters())
     for name in sorted(mine.keys() | theirs.keys()):
         if name not in mine or name not in theirs or mine[name].shape != theirs[name].shape:
             raise ValueError(f"the two models do not have the same parameters: they differ in {name}")
     size = euclidean_norm(theirs.values())
     if size == 0:
         raise ValueError("every parameter of the base is zero, so no distance is relative to it")
-    total = euclidean_distance(mine.values(), [theirs[name] for name in mine])
+    added = updates(model)
+    # One matrix at a time: no second model is ever in memory.
+    moved = (value.float() + added[name][...] if name in added else value for name, value in mine.items())
+    total = euclidean_distance(moved, [theirs[name] for name in mine])
     return WeightDistance(total, total / size)
 
 

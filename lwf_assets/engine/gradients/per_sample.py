@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,7 @@ def reduce_per_sample_gradients(
     samples: Sequence[Sample],
     reduction: Reduction,
     *,
+    only: Collection[str] | None = None,
     loss_reduction: LossReduction = "mean",
     batch_size: int | None = None,
     token_budget: TokenBudget = "auto",
@@ -64,6 +65,7 @@ def reduce_per_sample_gradients(
         model: any transformers causal language model; left as found.
         samples: in any order.
         reduction: gets every block of every gradient.
+        only: names of the parameters whose gradients are wanted; None for all. They need not be trainable.
         loss_reduction: a sample's loss is the mean or the sum over its response tokens.
         batch_size: samples in memory at once, at most; None for as many as `token_budget` allows.
         token_budget: tokens in memory at once, padding included; a longer sample is a batch of its own. `auto` is
@@ -75,7 +77,7 @@ def reduce_per_sample_gradients(
     """
     losses = [0.0] * len(samples)
     budget = tokens_that_fit(model, token_budget, differentiated=True)
-    with left_as_found(model) as parameters, torch.enable_grad(), out_of_memory_named():
+    with left_as_found(model, only) as parameters, torch.enable_grad(), out_of_memory_named():
         work = _Work(model, parameters, reduction, loss_reduction)
         separation = check_row_separation(model, samples)
         size = 1 if separation is RowSeparation.NONE else batch_size
