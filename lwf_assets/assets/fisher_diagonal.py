@@ -19,6 +19,7 @@ def materialize(work: Work) -> dict[str, Any]:
     """Write the Fisher diagonal of the learning task at its reference optimum."""
     from safetensors.torch import save_file
 
+    from lwf_assets.engine import processes
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.engine.fisher import fisher_diagonal
 
@@ -36,7 +37,8 @@ def materialize(work: Work) -> dict[str, Any]:
         token_budget=work.study.model.token_budget,
         progress=work.progress,
     )
-    save_file({name: value.cpu().contiguous() for name, value in fisher.items()}, work.out / FISHER_DIAGONAL)
+    if processes.here().is_first:
+        save_file({name: value.cpu().contiguous() for name, value in fisher.items()}, work.out / FISHER_DIAGONAL)
     total = sum(value.double().sum().item() for value in fisher.values())
     count = sum(value.numel() for value in fisher.values())
     largest = max(fisher, key=lambda name: fisher[name].mean().item())

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 def materialize(work: Work) -> dict[str, Any]:
     """Write the responses: id, prompt, response, both as token ids, tokens, and how each ended."""
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
-    from lwf_assets.engine.generation import generate, response_end_ids, response_text
+    from lwf_assets.engine.generation import response_end_ids, response_text
     from lwf_assets.engine.samples import encode_prompt
+    from lwf_assets.engine.shared_generation import generate_together
 
     settings = work.study.generation
     base = work.input("base_model")
@@ -43,7 +44,7 @@ def materialize(work: Work) -> dict[str, Any]:
     ]
     end_ids = response_end_ids(model, tokenizer, shown)
     work.progress.begin("Self-generated corpus", len(prompts))
-    responses = generate(
+    responses = generate_together(
         model,
         prompts,
         max_new_tokens=settings.max_new_tokens,

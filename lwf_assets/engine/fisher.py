@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
 from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
@@ -58,6 +59,8 @@ def fisher_diagonal(
 ) -> dict[str, Tensor]:
     """Mean over `samples` of the squared per-sample gradient, by parameter name.
 
+    Processes that have joined take a share of the samples each, and all get the whole.
+
     Args:
         model: any transformers causal language model; left as found.
         samples: at least one.
@@ -75,13 +78,15 @@ def fisher_diagonal(
     if not samples:
         raise ValueError("the Fisher information needs at least one sample")
     mean_squares = SquaredGradients(model, len(samples))
+    together = processes.here()
     reduce_per_sample_gradients(
         model,
-        samples,
+        [samples[index] for index in together.share(samples)],
         mean_squares,
         loss_reduction=reduction,
         batch_size=batch_size,
         token_budget=token_budget,
-        progress=progress,
+        progress=together.shown(progress, len(samples)),
     )
+    together.add_up(mean_squares.means.values())
     return mean_squares.means

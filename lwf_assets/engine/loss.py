@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.samples import IGNORED, TOKEN_BUDGET, Batch, Sample, batches_by_length, collate
 from lwf_assets.progress import SILENT, Progress
@@ -43,14 +45,16 @@ def negative_log_likelihoods(
     model: PreTrainedModel, samples: Sequence[Sample], *, token_budget: int = TOKEN_BUDGET, progress: Progress = SILENT
 ) -> list[float]:
     """Mean NLL per response token of each sample, in nats, in the order of `samples`."""
-    losses = [0.0] * len(samples)
+    together = processes.of_model(model)
+    mine = together.share(samples)
+    losses, shown = [0.0] * len(mine), together.shown(progress, len(samples))
     with left_as_found(model):
-        for indices in batches_by_length(samples, token_budget):
-            batch = collate([samples[index] for index in indices]).to(model.device)
-            for index, loss in zip(indices, sample_losses(model, batch).tolist(), strict=True):
-                losses[index] = loss
-            progress.advance(len(indices))
-    return losses
+        for places in batches_by_length([samples[index] for index in mine], token_budget):
+            batch = collate([samples[mine[place]] for place in places]).to(model.device)
+            for place, loss in zip(places, sample_losses(model, batch).tolist(), strict=True):
+                losses[place] = loss
+            shown.advance(len(places))
+    return together.gather(mine, losses)
 
 
 def response_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +69,8 @@ def response_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tenso
     positions = counted.any(dim=0).nonzero().squeeze(1)
     labels, counted = labels[:, positions], counted[:, positions]
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+    own = model.module if isinstance(model, DistributedDataParallel) else model
+    if "logits_to_keep" in inspect.signature(own.forward).parameters:
         logits = model(**inputs, logits_to_keep=positions).logits
     else:
         logits = model(**inputs).logits[:, positions]

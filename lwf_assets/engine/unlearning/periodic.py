@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.evaluation.weight_distance import euclidean_distance
 from lwf_assets.engine.loss import negative_log_likelihoods, token_losses
 from lwf_assets.engine.model_state import in_evaluation_mode
@@ -245,6 +246,15 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
                 totals[indices] = losses.sum(dim=1)
         return totals
 
+    def _nll_of(self, indices: Sequence[int], model: PreTrainedModel, *, bfloat16: bool) -> tuple[Tensor, Tensor]:
+        """NLL of some samples, summed over their response tokens, and how many tokens; [indices] both."""
+        if not indices:  # fewer samples than processes
+            return torch.zeros(2, 0, device=model.device).unbind()
+        batch = collate([self.samples[index] for index in indices], pad_id=self.pad_id).to(model.device)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+            losses, counted = token_losses(model, batch)
+        return losses.sum(dim=1), counted.sum(dim=1)
+
     def _cap(self, index: int) -> float:
         return self.per_sample_cap if isinstance(self.per_sample_cap, int | float) else self.per_sample_cap[index]
 
@@ -252,13 +262,14 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         """One unlearning step on the batch that (seed, step) names."""
         number = self._due[step]
         chosen = seeded_batch(len(self.samples), self.batch_size, number, self.seed)
-        batch = collate([self.samples[index] for index in chosen], pad_id=self.pad_id).to(model.device)
+        together = processes.of_model(model)
+        places = together.share([self.samples[index] for index in chosen])
+        mine = [chosen[place] for place in places]
         # Without dropout: the figures are the model's and not a draw's, and the learner's own draws stay as they were.
         with in_evaluation_mode(model):
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-                losses, counted = token_losses(model, batch)
-            nll, tokens = losses.sum(dim=1), counted.sum(dim=1)
-            before = (nll / tokens).tolist()
+            nll, tokens = self._nll_of(mine, model, bfloat16=bfloat16)
+            own = (nll / tokens).tolist()
+            before = together.gather(places, own)
             if not all(map(math.isfinite, before)):
                 raise LwfError(
                     f"the unlearning loss became {sum(before)} at step {step}; lower "
@@ -268,8 +279,9 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             pushed = [loss < self._cap(index) for index, loss in zip(chosen, before, strict=True)]
             moved = 0.0 if self.measure_updates else None
             if any(pushed):
-                reference = None if self._reference_nll is None else self._reference_nll[chosen]
-                pushes = self.objective.losses(nll, tokens, reference)[torch.tensor(pushed, device=nll.device)]
+                reference = None if self._reference_nll is None else self._reference_nll[mine]
+                pushing = torch.tensor([pushed[place] for place in places], dtype=torch.bool, device=nll.device)
+                pushes = self.objective.losses(nll, tokens, reference)[pushing]
                 moved = self._descend(pushes.sum() / len(chosen), step, model, rate=rate, bfloat16=bfloat16)
         entries = [
             LedgerEntry(step, self.sample_ids[index], loss, None, was_pushed, moved)
@@ -285,11 +297,18 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        together = processes.of_model(model)
         try:
-            torch.autograd.backward(loss)
+            if loss.requires_grad:  # not where none of the samples is this process's
+                torch.autograd.backward(loss)
             if self.retain is not None:
-                # A backward pass of its own: the gradients add up, and only one of the two graphs is in memory.
-                torch.autograd.backward(self.retain.weight * self._retained_loss(step, model, bfloat16=bfloat16))
+                retained = self.retain.batch(self._due[step], self.seed)
+                mine = [retained[place] for place in together.share(retained)]
+                if mine:
+                    share = self.retain.weight * (len(mine) / len(retained))
+                    # A backward pass of its own: the gradients add up, and only one of the two graphs is in memory.
+                    torch.autograd.backward(share * self._retained_loss(mine, step, model, bfloat16=bfloat16))
+            together.add_up_gradients(trained)
             torch.nn.utils.clip_grad_norm_(trained, self.max_gradient_norm)
             start = [parameter.detach().clone() for parameter in trained] if self.measure_updates else None
             self._optimizer.step()
@@ -298,9 +317,9 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             self._optimizer.zero_grad(set_to_none=True)
         return None if start is None else euclidean_distance(trained, start)
 
-    def _retained_loss(self, step: int, model: PreTrainedModel, *, bfloat16: bool) -> Tensor:
+    def _retained_loss(self, samples: Sequence[Sample], step: int, model: PreTrainedModel, *, bfloat16: bool) -> Tensor:
         assert self.retain is not None
-        batch = collate(self.retain.batch(self._due[step], self.seed), pad_id=self.pad_id).to(model.device)
+        batch = collate(samples, pad_id=self.pad_id).to(model.device)
         loss = self.retain.loss(model, batch, bfloat16=bfloat16)
         if not torch.isfinite(loss):
             raise LwfError(
