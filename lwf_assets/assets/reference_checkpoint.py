@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from lwf_assets.disk.sums import SUMS, is_as_summed, write_sums
 from lwf_assets.engine import processes
 from lwf_assets.engine.mean_gradient import step_along_mean_gradient
+from lwf_assets.engine.sharding import whole_model
 from lwf_assets.errors import LwfError
 from lwf_assets.fine_tuning.per_seed import Treatment, begin_seed_anew, fine_tune_per_seed
 from lwf_assets.graph.work import encode_rows
@@ -63,7 +64,10 @@ class _SaveAt(TrainerCallback):  # type: ignore[misc]
         self.folder = folder
 
     def on_step_end(self, args: Any, state: Any, control: Any, *, model: PreTrainedModel, **kwargs: Any) -> None:
-        if state.global_step == self.step and state.is_world_process_zero:
+        if state.global_step != self.step:
+            return
+        model = whole_model(model)
+        if state.is_world_process_zero:
             unfinished = self.folder.with_suffix(".unfinished")
             model.save_pretrained(unfinished)
             write_sums(unfinished)

@@ -16,11 +16,13 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import distributed
 
+from lwf_assets.engine.sharding import is_sharded
 from lwf_assets.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -136,29 +138,26 @@ def here() -> Processes:
 def of_model(model: nn.Module) -> Processes:
     """As `here`, for work with `model`; alone where its parameters are sharded: then all processes take part in each
     forward pass, and must feed it the same."""
-    return ALONE if is_sharded(model) else _here
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Whether parameters of the model lie in parts on several processes (FSDP)."""
-    if _here.world == 1 and not distributed.is_initialized():
-        return False
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return ALONE if _here.world > 1 and is_sharded(model) else _here
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def joined(meeting_point: Path | None = None) -> Iterator[Processes]:
     """This process works together with those that `torchrun` started with it, for the length of the block: over NCCL
-    where each has a CUDA device, which becomes its current one, over gloo elsewhere."""
+    where each has a CUDA device, which becomes its current one, over gloo elsewhere.
+
+    Args:
+        meeting_point: a file by which they find each other; None for a port, which torch opens to the whole network.
+    """
     global _here
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     options: dict[str, Any] = {"backend": "gloo"}
+    if meeting_point is not None:
+        options["store"] = distributed.FileStore(str(meeting_point), world)
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-        options = {"backend": "nccl", "device_id": device}
+        options |= {"backend": "nccl", "device_id": device}
     distributed.init_process_group(rank=rank, world_size=world, timeout=LONGEST_WAIT, **options)
     _here = Processes(rank, world)
     try:

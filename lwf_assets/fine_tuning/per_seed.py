@@ -133,6 +133,7 @@ def _fine_tune_one(
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer, save_model
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.precision import use_bfloat16
+    from lwf_assets.engine.sharding import whole_model
     from lwf_assets.engine.training.fine_tune import fine_tune
     from lwf_assets.engine.training.validation_curve import ValidationCurve
 
@@ -165,7 +166,9 @@ def _fine_tune_one(
         progress=work.progress,
         label=label,
         penalty=treatment.penalty,
+        sharded=work.study.compute.strategy == "fsdp",
     )
+    model = whole_model(model)
     after = negative_log_likelihoods(model, validation, token_budget=token_budget)
     together = _together()
     if not together.is_first:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 WORLD = 2
 
@@ -17,7 +17,7 @@ WORLD = 2
 def in_two_processes(function: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """What `function` returned in each, by rank. It must be one that a module names, and so must what it is given."""
     folder.mkdir(parents=True, exist_ok=True)
-    multiprocessing.spawn(_enter, (function, folder, _free_port(), arguments), nprocs=WORLD)  # type: ignore[no-untyped-call]
+    spawn(_enter, (function, folder, _free_port(), arguments), nprocs=WORLD)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
 
 

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from lwf_assets.engine.training.penalties import Penalty
 
 
+SHARDED: dict[str, Any] = {
+    "fsdp": True,
+    "fsdp_config": {"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "state_dict_type": "FULL_STATE_DICT"},
+}
+"""Of the Trainer's arguments."""
+
+
 @dataclass(frozen=True)
 class LossPoint:
     """One point of the loss curve: mean learning loss (nats per response token) since the last one."""
@@ -61,6 +68,7 @@ def fine_tune(
     progress: Progress = SILENT,
     label: str = "Fine-tuning",
     penalty: Penalty | None = None,
+    sharded: bool = False,
 ) -> list[LossPoint]:
     """Train `model` in place on the response tokens of `samples`.
 
@@ -90,6 +98,9 @@ def fine_tune(
         label: what the phase is called.
         penalty: added to the loss of every batch; under gradient accumulation a step has the mean of its batches'
             penalties. The curve stays that of the learning loss; `progress` gets `learning/penalty` in addition.
+
+        sharded: whether each of several processes has a part of the model (FSDP2, CUDA devices only); it is in parts
+            afterwards: see `whole_model`.
 
     Returns:
         The loss curve from the first step on, also after a resume.
@@ -134,6 +145,7 @@ def fine_tune(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type != "cpu",
+        **(SHARDED if sharded and together.world > 1 else {}),
     )
     trainer = _FineTuner(
         model=model,
@@ -143,6 +155,8 @@ def fine_tune(
         callbacks=[_Watch(progress, label), *callbacks, _WriteSums()],
         penalty=penalty,
     )
+    if sharded and together.world > 1 and not trainer.is_fsdp_enabled:
+        raise LwfError("compute.strategy: fsdp cannot be had on the devices of this machine; take ddp")
     trainer.remove_callback(PrinterCallback)  # stdout belongs to the caller
     newest = newest_whole_checkpoint(folder) if together.is_first else None
     trainer.train(resume_from_checkpoint=together.of_first(newest))
@@ -192,7 +206,7 @@ class _FineTuner(Trainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Every process draws the batches of one process, in its order; the collator takes the process's share of them.
         (accelerate would deal out batches instead, and fill up the last ones of an epoch with samples of the first.)"""
-        world, own = processes.here().world, self._train_batch_size
+        world, own = processes.here().world, int(self.args.train_batch_size)
         self._train_batch_size = own * world
         loader: DataLoader[Any] = super().get_train_dataloader()
         self._train_batch_size = own

@@ -15,11 +15,13 @@ from lwf_assets.engine.evaluation.weight_distance import euclidean_distance
 from lwf_assets.engine.loss import negative_log_likelihoods, token_losses
 from lwf_assets.engine.model_state import in_evaluation_mode
 from lwf_assets.engine.samples import Sample, batches_by_length, collate, seeded_batch
+from lwf_assets.engine.sharding import in_parts, is_sharded, state_in_parts, whole_state
 from lwf_assets.engine.training.callback_state import save_state, saved_state
 from lwf_assets.engine.unlearning.ledger import Ledger, LedgerEntry
 from lwf_assets.engine.unlearning.objectives import Ascent, Objective
 from lwf_assets.engine.unlearning.retention import Retention
 from lwf_assets.engine.unlearning.saved_state import SavedState
+from lwf_assets.engine.unlearning.trainer_limits import refuse_what_spoils_unlearning
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
@@ -153,6 +155,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Make the unlearning's state, or take it up again from the checkpoint that training resumes from."""
+        refuse_what_spoils_unlearning(args)
         due = unlearning_steps(self.timing, state.max_steps, self.interval, self.seed)
         self._due = {step: number for number, step in enumerate(due)}
         self._optimizer = self._make_optimizer(model)
@@ -212,22 +215,26 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save the unlearning's state next to the learner's."""
         assert self._optimizer is not None
-        kept = SavedState(self._optimizer.state_dict(), self._ledger, self._reference_nll)
+        optimizer = whole_state(self._optimizer.state_dict(), keep=state.is_world_process_zero)
+        kept = SavedState(optimizer, self._ledger, self._reference_nll)
         save_state(args, state, STATE_FILE, kept.write)
 
     def _make_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        trainable = [parameter for parameter in in_parts(model).parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD if self.optimizer_name == "sgd" else torch.optim.Adam
         fused = model.device.type in ("cpu", "cuda")
         if model.device.type == "cpu" and self.optimizer_name == "sgd":
             # torch 2.13's fused SGD on a CPU leaves weights of less than 32 bits as they are, without a word.
             fused = all(torch.finfo(parameter.dtype).bits >= 32 for parameter in trainable)
+        if self.optimizer_name == "sgd" and is_sharded(model):
+            fused = False  # torch's fused SGD takes no tensors in parts
         return optimizer(trainable, lr=self.forgetting_rate, fused=fused)
 
     def _resume(self, path: Path, model: PreTrainedModel) -> None:
         saved = SavedState.read(path, model.device)
         assert self._optimizer is not None
-        self._optimizer.load_state_dict(saved.optimizer)
+        trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        self._optimizer.load_state_dict(state_in_parts(saved.optimizer, trained))
         self._ledger, self._reference_nll = saved.ledger, saved.reference_nll
         if self.objective.needs_reference and self._reference_nll is None:
             raise LwfError(
@@ -249,7 +256,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
     def _nll_of(self, indices: Sequence[int], model: PreTrainedModel, *, bfloat16: bool) -> tuple[Tensor, Tensor]:
         """NLL of some samples, summed over their response tokens, and how many tokens; [indices] both."""
         if not indices:  # fewer samples than processes
-            return torch.zeros(2, 0, device=model.device).unbind()
+            return torch.zeros(0, device=model.device), torch.zeros(0, device=model.device)
         batch = collate([self.samples[index] for index in indices], pad_id=self.pad_id).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
             losses, counted = token_losses(model, batch)
