@@ -67,7 +67,7 @@ def in_processes(context: dg.AssetExecutionContext) -> Make:
 
 def _environment(processes: int) -> dict[str, str]:
     """Of each process: its share of the cores, and no other network than this machine's own."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or cores())
+    threads = int((os.environ.get("OMP_NUM_THREADS") or str(cores())).partition(",")[0])
     own = {PARENT: str(os.getpid()), "OMP_NUM_THREADS": str(max(1, threads // processes)), "PYTHONUNBUFFERED": "1"}
     return own | ({"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
 

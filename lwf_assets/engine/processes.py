@@ -153,7 +153,7 @@ def joined(meeting_point: Path | None = None) -> Iterator[Processes]:
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     options: dict[str, Any] = {"backend": "gloo"}
     if meeting_point is not None:
-        options["store"] = distributed.FileStore(str(meeting_point), world)
+        options["store"] = distributed.FileStore(str(meeting_point), world)  # type: ignore[attr-defined]
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)

@@ -18,7 +18,6 @@ from world import World, copied, new_world
 
 from dagster_project.resources import LwfHome
 from dagster_project.tracking.client import open_client
-from lwf_assets.disk.sums import SUMS
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells
 from lwf_assets.progress import Silent
@@ -61,31 +60,33 @@ def _wait_until_gone(home: Path) -> None:
 
 
 class _Watch(Silent):
-    """Counts phases; kills a process of the fine-tune that forgets as soon as its first checkpoint is whole."""
+    """Counts what each phase has done."""
 
-    def __init__(self, home: Path, *, kill: bool) -> None:
-        self.home = home
-        self.kill = kill
+    def __init__(self) -> None:
         self.phases: dict[str, list[int]] = {}
         self._now: list[int] = [0, 0]
 
     def begin(self, label: str, total: int) -> None:
         self._now = self.phases.setdefault(label, [0, total])
-        if self.kill and label == "Learning with forgetting":
-            process = workers(self.home)[1]
-            while not any(self.home.glob(f"store/lwf_checkpoint/*/scratch/*/training-0/checkpoint-2/{SUMS}")):
-                time.sleep(0.001)
-            os.kill(process, signal.SIGKILL)
-            self.kill = False
 
     def advance(self, amount: int = 1) -> None:
         self._now[0] += amount
 
 
-def _watched(world: World, monkeypatch: pytest.MonkeyPatch, *, kill: bool) -> _Watch:
-    watch = _Watch(world.home.root, kill=kill)
-    monkeypatch.setattr(LwfHome, "watch", staticmethod(lambda label: watch))
-    return watch
+KILLS_ITSELF_ONCE = """
+import os, signal, sys
+from pathlib import Path
+
+def hook(event, arguments):
+    if event == "os.mkdir" and str(arguments[0]).endswith("checkpoint-4") and os.environ.get("RANK") == "1":
+        flag = Path(__file__).with_name("flag")
+        if flag.exists():
+            flag.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+"""
+"""A sitecustomize: the second process dies as it puts its random state into the second checkpoint."""
 
 
 def _curves(world: World) -> dict[str, dict[int, float]]:
@@ -122,14 +123,19 @@ def test_two_processes_build_what_one_builds_and_go_on_after_a_kill(
     world.values["compute"] = {"processes": 2}
     world.values["training"]["checkpoint_every"] = 2
     assert not world.stale()  # neither is part of a recipe
-    killing = _watched(world, monkeypatch, kill=True)
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(KILLS_ITSELF_ONCE)
+    (hook / "flag").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(hook), *filter(None, [os.environ.get("PYTHONPATH")])]))
     with pytest.raises(LwfError, match=r"process 1 of the 2 that share it was killed by SIGKILL") as failure:
         world.build(only=[lwf], force=[lwf])
     assert str(failure.value).count(f"{lwf}: process") == 1
-    assert not killing.kill
+    assert not (hook / "flag").exists()
     _wait_until_gone(world.home.root)
 
-    watch = _watched(world, monkeypatch, kill=False)
+    watch = _Watch()
+    monkeypatch.setattr(LwfHome, "watch", staticmethod(lambda label: watch))
     assert world.build(only=[lwf], force=[lwf]) == [lwf]
     _wait_until_gone(world.home.root)
     assert watch.phases["Learning with forgetting"] == [6, 6]
