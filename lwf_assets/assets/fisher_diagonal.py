@@ -20,6 +20,7 @@ def materialize(work: Work) -> dict[str, Any]:
     """Write the Fisher diagonal of the learning task at its reference optimum."""
     from safetensors.torch import save_file
 
+    from lwf_assets.engine import processes
     from lwf_assets.engine.adapter import base_name
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
     from lwf_assets.engine.fisher import fisher_diagonal
@@ -41,7 +42,8 @@ def materialize(work: Work) -> dict[str, Any]:
         progress=work.progress,
     )
     fisher = {base_name(name): value for name, value in fisher.items()}
-    save_file({name: value.cpu().contiguous() for name, value in fisher.items()}, work.out / FISHER_DIAGONAL)
+    if processes.here().is_first:
+        save_file({name: value.cpu().contiguous() for name, value in fisher.items()}, work.out / FISHER_DIAGONAL)
     total = sum(value.double().sum().item() for value in fisher.values())
     count = sum(value.numel() for value in fisher.values())
     largest = max(fisher, key=lambda name: fisher[name].mean().item())

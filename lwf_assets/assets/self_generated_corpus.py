@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 def materialize(work: Work) -> dict[str, Any]:
     """Write the responses: id, prompt, response, both as token ids, tokens, and how each ended."""
     from lwf_assets.engine.checkpoint import load_model, load_outline, load_tokenizer
-    from lwf_assets.engine.generation import Sampling, generate, response_end_ids, response_text
+    from lwf_assets.engine.generation import Sampling, response_end_ids, response_text
     from lwf_assets.engine.generation.vllm_engine import generate_with_vllm
     from lwf_assets.engine.samples import encode_prompt
+    from lwf_assets.engine.shared_generation import generate_together
 
     settings = work.study.generation
     base = work.input("base_model")
@@ -53,7 +54,7 @@ def materialize(work: Work) -> dict[str, Any]:
         sampling = Sampling(settings.max_new_tokens, end_ids, **drawn)
         responses = generate_with_vllm(base, prompts, sampling, dtype=work.study.model.dtype, **kept)
     else:
-        responses = generate(
+        responses = generate_together(
             model,
             prompts,
             max_new_tokens=settings.max_new_tokens,

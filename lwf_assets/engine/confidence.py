@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.forgetting_confidence import forgetting_confidence
 from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
@@ -135,6 +136,8 @@ def confidence_terms(
 ) -> ConfidenceTerms:
     """The terms of FC for each of `samples` at the base model.
 
+    Processes that have joined take a share of the samples each, and all get the whole.
+
     Args:
         model: the base model; left as found.
         samples: D_self, in any order; results keep it.
@@ -162,21 +165,27 @@ def confidence_terms(
         }
         for of in (fisher, delta)
     )
-    terms = _Terms(len(samples), weights, deltas)
+    together = processes.here()
+    mine = together.share(samples)
+    terms = _Terms(len(mine), weights, deltas)
     losses = reduce_per_sample_gradients(
         model,
-        samples,
+        [samples[index] for index in mine],
         terms,
         only=only,
         loss_reduction=reduction,
         batch_size=batch_size,
         token_budget=token_budget,
-        progress=progress,
+        progress=together.shown(progress, len(samples)),
     )
+    own = zip(
+        *(each.tolist() for each in (terms.linear, terms.quadratic, terms.squared_norm.sqrt())), losses, strict=True
+    )
+    linear, quadratic, gradient_norm, losses_of_all = np.array(together.gather(mine, list(own))).reshape(-1, 4).T
     return ConfidenceTerms(
         constant=0.5 * sum(squared_norm(value[...], weights[name]) for name, value in deltas.items()),
-        linear=terms.linear.cpu().numpy(),
-        quadratic=terms.quadratic.cpu().numpy(),
-        gradient_norm=terms.squared_norm.sqrt().cpu().numpy(),
-        losses=np.array(losses),
+        linear=linear,
+        quadratic=quadratic,
+        gradient_norm=gradient_norm,
+        losses=losses_of_all,
     )

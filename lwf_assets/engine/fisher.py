@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.engine.loss import LossReduction
@@ -75,6 +76,8 @@ def fisher_diagonal(
 ) -> dict[str, Tensor]:
     """Mean over `samples` of the squared per-sample gradient, by parameter name.
 
+    Processes that have joined take a share of the samples each, and all get the whole.
+
     Args:
         model: any transformers causal language model; left as found.
         samples: at least one.
@@ -94,14 +97,16 @@ def fisher_diagonal(
     if not samples:
         raise ValueError("the Fisher information needs at least one sample")
     mean_squares = SquaredGradients(model, len(samples), only)
+    together = processes.here()
     reduce_per_sample_gradients(
         model,
-        samples,
+        [samples[index] for index in together.share(samples)],
         mean_squares,
         only=only,
         loss_reduction=reduction,
         batch_size=batch_size,
         token_budget=token_budget,
-        progress=progress,
+        progress=together.shown(progress, len(samples)),
     )
+    together.add_up(mean_squares.means.values())
     return mean_squares.means

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.model_state import left_as_found
 from lwf_assets.engine.row_separation import RowSeparation, check_row_separation, row_separation
 from lwf_assets.engine.samples import IGNORED, Batch, Sample, batches_by_length, collate
@@ -50,15 +52,18 @@ def negative_log_likelihoods(
     progress: Progress = SILENT,
 ) -> list[float]:
     """Mean NLL per response token of each sample, in nats, in the order of `samples`."""
-    losses = [0.0] * len(samples)
     check_row_separation(model, samples)
+    together = processes.of_model(model)
+    mine = together.share(samples)
+    losses, shown = [0.0] * len(mine), together.shown(progress, len(samples))
     with left_as_found(model):
-        for indices in batches_by_length(samples, tokens_that_fit(model, token_budget, differentiated=False)):
-            batch = collate([samples[index] for index in indices]).to(model.device)
-            for index, loss in zip(indices, sample_losses(model, batch).tolist(), strict=True):
-                losses[index] = loss
-            progress.advance(len(indices))
-    return losses
+        budget = tokens_that_fit(model, token_budget, differentiated=False)
+        for places in batches_by_length([samples[index] for index in mine], budget):
+            batch = collate([samples[mine[place]] for place in places]).to(model.device)
+            for place, loss in zip(places, sample_losses(model, batch).tolist(), strict=True):
+                losses[place] = loss
+            shown.advance(len(places))
+    return together.gather(mine, losses)
 
 
 def response_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,9 +80,10 @@ def response_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tenso
     if not _may_go_together(model, batch):
         return _logits_of_rows(model, batch), labels[counted], counted
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
+    own = model.module if isinstance(model, DistributedDataParallel) else model
     # A PEFT model passes on whatever it is given to the model that it wraps.
-    wrapped = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if "logits_to_keep" in inspect.signature(wrapped.forward).parameters:
+    own = own.get_base_model() if hasattr(own, "get_base_model") else own
+    if "logits_to_keep" in inspect.signature(own.forward).parameters:
         logits = model(**inputs, logits_to_keep=positions).logits
     else:
         logits = model(**inputs).logits[:, positions]

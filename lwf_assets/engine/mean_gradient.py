@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.row_separation import check_row_separation
 from lwf_assets.engine.samples import Sample, batches_by_length, collate
@@ -24,12 +25,15 @@ def step_along_mean_gradient(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     check_row_separation(model, samples)
     mean = [torch.zeros_like(parameter) for parameter in parameters]
-    for indices in batches_by_length(samples, tokens_that_fit(model, token_budget, differentiated=True)):
-        loss = sample_losses(model, collate([samples[index] for index in indices]).to(model.device)).sum()
+    together = processes.here()
+    mine = [samples[index] for index in together.share(samples)]
+    for indices in batches_by_length(mine, tokens_that_fit(model, token_budget, differentiated=True)):
+        loss = sample_losses(model, collate([mine[index] for index in indices]).to(model.device)).sum()
         for total, gradient in zip(
             mean, torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True), strict=True
         ):
             total.add_(gradient, alpha=1 / len(samples))
+    together.add_up(mean)
     with torch.no_grad():
         for parameter, gradient in zip(parameters, mean, strict=True):
             parameter.sub_(gradient, alpha=length)

@@ -32,9 +32,7 @@ def parameters_of_space(model: PreTrainedModel, space: Space | None) -> Collecti
             return adapter_parameters(model).keys()
 
 
-def base_and_difference(
-    work: Work, dtype: torch.dtype
-) -> tuple[PreTrainedModel, Mapping[str, Tensor | LowRank]]:
+def base_and_difference(work: Work, dtype: torch.dtype) -> tuple[PreTrainedModel, Mapping[str, Tensor | LowRank]]:
     """The model at theta_base, whose gradients FC takes, and theta_base - theta_L* by the names of its parameters, held
     as `dtype`.
 

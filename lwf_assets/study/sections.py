@@ -143,7 +143,7 @@ class TrainingSettings(Settings):
 
     max_steps: PositiveInt | None = Field(None, description="Optimizer steps; give this or epochs.")
     epochs: PositiveFloat | None = Field(None, description="Passes over D_L; give this or max_steps.")
-    batch_size: PositiveInt = Field(8, description="Samples per step and device.")
+    batch_size: PositiveInt = Field(8, description="Samples per step, over all processes together.")
     gradient_accumulation: PositiveInt = Field(1, description="Batches per optimizer step.")
     learning_rate: PositiveFloat = Field(3e-5, lt=1, description="Peak learning rate of AdamW.")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="Learning-rate schedule.")
@@ -353,6 +353,20 @@ class PriorSettings(Settings):
     tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is taught, by name.")
     training: TrainingSettings = Field(description="How it is taught.")
     seed: NonNegativeInt = Field(0, description="Seed of the order of the rows.")
+
+
+class ComputeSettings(Settings):
+    """On how many devices of this machine a step computes; changes nothing but time and memory."""
+
+    processes: PositiveInt = Field(
+        1,
+        description="Processes that share a step that computes with a model, each on a CUDA device of its own, or on "
+        "its share of the CPU's cores; 1: in the process of the build.",
+    )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How they train: each with the whole model (ddp), or with a part of it (fsdp, CUDA devices only).",
+    )
 
 
 class AutomationSettings(Settings):

@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 from lwf_assets.study.arms import Arm, ArmSettings
 from lwf_assets.study.sections import (
     AutomationSettings,
+    ComputeSettings,
     ConfidenceSettings,
     EvaluationSettings,
     FisherSettings,
@@ -67,6 +68,7 @@ class Study(Settings):
     promotion: PromotionSettings | None = Field(
         None, description="When a new model becomes the champion; null: whoever registers it decides."
     )
+    compute: ComputeSettings = ComputeSettings()
     automation: AutomationSettings = AutomationSettings()
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="One fine-tune of each kind per seed.")
 

@@ -99,6 +99,8 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "probe.prompt_forms": (["{prompt}!"], {"forgetting_probe"}),
     "seeds": ([4], FINE_TUNES),
     "promotion": ({"margin": 0.1, "bounds": {"accuracy": 0.1}}, set()),
+    "compute.processes": (2, set()),
+    "compute.strategy": ("fsdp", set()),
     "automation.cron": ("0 3 * * 1", set()),
     "automation.timezone": ("Europe/Berlin", set()),
     "automation.watch_data": (True, set()),

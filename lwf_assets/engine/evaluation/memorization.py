@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.loss import response_logits
 from lwf_assets.engine.model_state import in_evaluation_mode
 from lwf_assets.engine.row_separation import check_row_separation
@@ -46,15 +47,18 @@ def memorisation(
 
 
 def _of_different(model: PreTrainedModel, samples: Sequence[Sample], token_budget: TokenBudget) -> list[Memorisation]:
+    together = processes.here()
+    mine = together.share(samples)
     found: dict[int, Memorisation] = {}
     check_row_separation(model, samples)
     with in_evaluation_mode(model):
-        for indices in batches_by_length(samples, tokens_that_fit(model, token_budget, differentiated=False)):
-            batch = collate([samples[index] for index in indices]).to(model.device)
+        budget = tokens_that_fit(model, token_budget, differentiated=False)
+        for places in batches_by_length([samples[index] for index in mine], budget):
+            batch = collate([samples[mine[place]] for place in places]).to(model.device)
             logits, tokens, counted = response_logits(model, batch)
             figures = torch.zeros((2, *counted.shape), dtype=torch.float64, device=tokens.device)
             figures[0, counted] = functional.cross_entropy(logits, tokens, reduction="none").double()
             figures[1, counted] = (logits.argmax(dim=-1) == tokens).double()
             means = (figures.sum(dim=2) / counted.sum(dim=1)).T.tolist()
-            found |= {index: Memorisation(*mean) for index, mean in zip(indices, means, strict=True)}
-    return [found[index] for index in range(len(samples))]
+            found |= {place: Memorisation(*mean) for place, mean in zip(places, means, strict=True)}
+    return together.gather(mine, [found[place] for place in range(len(mine))])

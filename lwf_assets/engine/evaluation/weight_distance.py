@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lwf_assets.engine.adapter import base_parameters, updates
+from lwf_assets.engine.sharding import own_part, sum_over_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,14 +49,25 @@ def weight_distance(model: PreTrainedModel, base: PreTrainedModel) -> WeightDist
 
 @torch.no_grad()
 def euclidean_distance(first: Iterable[Tensor], second: Iterable[Tensor]) -> float:
-    """Norm of the difference of two lists of tensors of like shapes, in fp64."""
-    return math.sqrt(sum(_squares(one, other.to(one.device)) for one, other in zip(first, second, strict=True)))
+    """Norm of the difference of two lists of tensors of like shapes, in fp64.
+
+    Where tensors lie in parts on several processes, it is that of the whole: all call this together.
+    """
+    return _norm((one, other.to(one.device)) for one, other in zip(first, second, strict=True))
 
 
 @torch.no_grad()
 def euclidean_norm(tensors: Iterable[Tensor]) -> float:
-    """Norm of all tensors taken together, in fp64."""
-    return math.sqrt(sum(_squares(tensor) for tensor in tensors))
+    """Norm of all tensors taken together, in fp64; sharded ones as in `euclidean_distance`."""
+    return _norm((tensor, None) for tensor in tensors)
+
+
+def _norm(pairs: Iterable[tuple[Tensor, Tensor | None]]) -> float:
+    sums, device = [], torch.device("cpu")
+    for tensor, other in pairs:
+        (own, copies), device = own_part(tensor), tensor.device
+        sums.append((_squares(own, None if other is None else own_part(other)[0]), copies))
+    return math.sqrt(sum_over_parts(sums, device))
 
 
 def _squares(tensor: Tensor, other: Tensor | None = None) -> float:
