@@ -48,8 +48,15 @@ def generation(
     at_once = plan.generation_batch
 
     def ours(decoding: Decoding) -> Responses:
-        sizes = {"max_new_tokens": plan.new_tokens, "batch_size": at_once}
-        return generate(model, prompts, pad_id=end_ids[0], end_ids=end_ids, decoding=decoding, **sizes)
+        return generate(
+            model,
+            prompts,
+            max_new_tokens=plan.new_tokens,
+            pad_id=end_ids[0],
+            end_ids=end_ids,
+            batch_size=at_once,
+            decoding=decoding,
+        )
 
     ways: dict[str, Callable[[], Responses]] = {
         "`model.generate`, one by one": lambda: _plain(model, prompts, end_ids, plan.new_tokens, 1),

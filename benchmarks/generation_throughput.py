@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,12 +75,13 @@ def generation_throughput(
     calls: dict[str, Callable[[], Responses]] = {
         "model.generate": lambda: _sampled_by_transformers(model, asked, new_tokens, batch_size)
     }
-    calls |= {way: (lambda way=way: ours(way)) for way in ways}  # type: ignore[misc]
+    calls |= {way: partial(ours, way) for way in ways}
     if folder is not None and model.device.type == "cuda" and find_spec("vllm") is not None:
         calls["vllm"] = lambda: _by_vllm(folder, asked, new_tokens, str(model.dtype).removeprefix("torch."))
-    tokens, found, plain = prompts * new_tokens, {}, None
+    tokens, plain = prompts * new_tokens, None
+    found: dict[str, dict[str, float | None]] = {}
     for way, call in calls.items():
-        seconds = []
+        seconds = list[float]()
         for _ in range(2):
             began = time.perf_counter()
             responses = call()
@@ -143,8 +145,10 @@ def main() -> None:
     options.add_argument("--model", type=Path)
     given = options.parse_args()
     model = _random_135m() if given.model is None else load_model(given.model)
-    sizes = {"prompts": given.prompts, "new_tokens": given.new_tokens, "batch_size": given.batch}
-    print(json.dumps(generation_throughput(model, folder=given.model, **sizes, say=print), indent=2))
+    found = generation_throughput(
+        model, prompts=given.prompts, new_tokens=given.new_tokens, batch_size=given.batch, folder=given.model, say=print
+    )
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

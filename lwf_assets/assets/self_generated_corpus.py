@@ -48,11 +48,12 @@ def materialize(work: Work) -> dict[str, Any]:
     ]
     end_ids = response_end_ids(model, tokenizer, shown)
     work.progress.begin("Self-generated corpus", len(prompts))
-    drawn = {"temperature": settings.temperature, "top_p": settings.top_p, "seed": settings.seed}
-    kept = {"shards": work.scratch, "progress": work.progress}
+    dtype = work.study.model.dtype
     if settings.engine == "vllm":
-        sampling = Sampling(settings.max_new_tokens, end_ids, **drawn)
-        responses = generate_with_vllm(base, prompts, sampling, dtype=work.study.model.dtype, **kept)
+        sampling = Sampling(settings.max_new_tokens, end_ids, settings.temperature, settings.top_p, settings.seed)
+        responses = generate_with_vllm(
+            base, prompts, sampling, dtype=dtype, shards=work.scratch, progress=work.progress
+        )
     else:
         responses = generate_together(
             model,
@@ -60,9 +61,12 @@ def materialize(work: Work) -> dict[str, Any]:
             max_new_tokens=settings.max_new_tokens,
             pad_id=tokenizer.pad_token_id,
             end_ids=end_ids,
-            batch_size=batch_rows(settings.batch_size, read_facts(base, work.study.model.dtype)),
-            **drawn,
-            **kept,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            batch_size=batch_rows(settings.batch_size, read_facts(base, dtype)),
+            seed=settings.seed,
+            shards=work.scratch,
+            progress=work.progress,
         )
     rows = []
     for row, prompt_ids, response_ids in zip(asked, prompts, responses, strict=True):

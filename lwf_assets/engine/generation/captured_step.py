@@ -35,7 +35,7 @@ class CannotBeCapturedError(Exception):
 def cuda_graph(run: Callable[[], Tensor], undo: Callable[[], None]) -> tuple[Callable[[], object], Tensor]:
     """The recorder for CUDA. What libraries set up at their first call must not be captured, so the step runs first."""
     here = torch.cuda.current_stream()
-    aside = torch.cuda.Stream()
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(here)
     with torch.cuda.stream(aside):
         for _ in range(2):

@@ -44,7 +44,8 @@ def numbers_of(prompts: Sequence[Sequence[int]]) -> list[int]:
 def draw_keys(seed: int, prompt: Sequence[int], number: int, steps: int) -> list[int]:
     """A random 64-bit integer for each step of one response. Fewer steps give the first of the same."""
     name = f"{seed}/{number}/{','.join(map(str, prompt))}"
-    return np.frombuffer(hashlib.shake_128(name.encode()).digest(8 * steps), dtype="<i8").tolist()
+    keys: list[int] = np.frombuffer(hashlib.shake_128(name.encode()).digest(8 * steps), dtype="<i8").tolist()
+    return keys
 
 
 class Draws:

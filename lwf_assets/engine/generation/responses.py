@@ -91,9 +91,9 @@ def answer_all(
         indices = order[:batch_size]
         try:
             found = dict(zip(indices, answer(indices), strict=True))
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
             if halved or len(indices) == 1:
-                raise
+                raise torch.OutOfMemoryError(_does_not_fit(len(indices), error)) from error
             found = {}
         if not found:  # outside of the handler, where the failed batch's tensors are no longer held
             halved, batch_size = True, len(indices) // 2
@@ -109,6 +109,13 @@ def answer_all(
         del order[: len(indices)]
         progress.advance(len(indices))
     return [responses[index] for index in range(len(prompts))]
+
+
+def _does_not_fit(rows: int, error: Exception) -> str:
+    return (
+        f"a batch of {rows} does not fit into the device's memory; set a smaller generation.batch_size (for answers of "
+        f"the evaluation, evaluation.batch_size) or max_new_tokens. {error}"
+    )
 
 
 def _saved(shards: Path) -> dict[int, list[int]]:

@@ -73,7 +73,7 @@ def _count_calls(model: PreTrainedModel) -> list[int]:
 def test_a_step_that_python_decides_about_is_not_repeated(caplog: pytest.LogCaptureFixture) -> None:
     """Its logits depend on how often Python called it, which no graph knows: the second step shows it."""
 
-    class Moody(type(tiny_llama())):  # type: ignore[misc]
+    class Moody(type(tiny_llama())):
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             output = super().forward(*args, **kwargs)
             length = int(kwargs["past_key_values"].get_seq_length())

@@ -249,7 +249,7 @@ def test_a_batch_that_does_not_fit_is_halved_once(
 def test_one_that_still_does_not_fit_ends_the_work(fit: int, tried: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_llama()
     device = _Full(model, monkeypatch, fit=fit)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.OutOfMemoryError, match=rf"a batch of {tried[-1]} .*generation\.batch_size"):
         _sampled(model, batch_size=tried[0])
     assert device.rows == tried
 
