@@ -358,6 +358,26 @@ class ExpertsByEinsum(BatchedExperts):
         return (outer * shares.reshape(-1, 1)).view(len(flat), self.chosen, WIDTH).sum(dim=1)
 
 
+class TableOfBiases(Causal):
+    """One table is the embedding of the tokens, a head, and the biases of experts; one stack is used as experts and is
+    repeated for each sample."""
+
+    def build(self) -> None:
+        self.table, self.stack = nn.Embedding(VOCABULARY, WIDTH), random_weights((2, WIDTH, WIDTH))
+        self.head.weight = self.table.weight
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        return self.table(input_ids)
+
+    def body(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, WIDTH)
+        chosen = (flat[:, 0] > 0).long()
+        biased = torch.tanh(flat) + self.table.weight[3 + chosen]
+        routed = torch.bmm(biased.unsqueeze(1), self.stack[chosen]).squeeze(1).view_as(x)
+        gates = self.stack.expand(len(x), -1, -1, -1).sum(dim=(1, 2)).unsqueeze(1)
+        return x + torch.tanh(routed) * torch.tanh(gates)
+
+
 class OneTokenOfEach(Causal):
     """A layer that sees one position of each sample: as many rows as there are samples."""
 

@@ -62,18 +62,38 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
     outer = [factor for factor in factors if isinstance(factor, Outer)]
     scattered = [factor for factor in factors if isinstance(factor, Scattered)]
     routed = [factor for factor in factors if isinstance(factor, Routed)]
-    if sum(map(bool, (whole, outer or scattered, routed))) > 1:
-        raise ValueError(f"{name} is used both as a matrix and as a vector or a stack")
+    if routed and (outer or scattered):
+        raise ValueError(f"{name} is used both as a matrix and as a stack")
+    if whole:
+        total = torch.stack(whole).sum(dim=0)
+        for factor in (*routed, *outer, *scattered):
+            total += _in_full(factor, total)
+        reduction.add(name, ..., [(samples, total)])
+        return
     if routed:
         _reduce_routed(routed, reduction, samples, name)
-    if whole:
-        reduction.add(name, ..., [(samples, torch.stack(whole).sum(dim=0))])
     ids = torch.cat([factor.ids for factor in scattered], dim=1) if scattered else None
     if outer:
         _reduce_products([(samples, outer)], ids, reduction, name)
     if ids is not None:
         values = torch.cat([factor.values for factor in scattered], dim=1)
         _reduce_rows(ids, values, outer, reduction, samples, name)
+
+
+def _in_full(factor: Factor, like: Tensor) -> Tensor:
+    """The gradients of all samples at once, where another use of the parameter has given them so."""
+    if isinstance(factor, Outer) and like.ndim == 3:
+        return factor.left.mT @ factor.right
+    result = torch.zeros_like(like)
+    if isinstance(factor, Routed) and like.ndim == 4:
+        there = factor.matrices < factor.count
+        products = factor.left[there].unsqueeze(2) * factor.right[there].unsqueeze(1)
+        places = (factor.samples[there], factor.matrices[there])
+        return result.index_put_(places, products.to(like.dtype), accumulate=True)
+    if isinstance(factor, Scattered) and like.ndim == 3:
+        rows = torch.arange(len(like), device=like.device).unsqueeze(1).expand_as(factor.ids)
+        return result.index_put_((rows, factor.ids), factor.values.to(like.dtype), accumulate=True)
+    raise ValueError("a parameter is used both as a vector and as a matrix or a stack")
 
 
 def _reduce_products(

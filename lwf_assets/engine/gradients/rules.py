@@ -188,7 +188,8 @@ def _sum_with_lookup(watch: GradientWatch, x: Any, lookup: LookedUp) -> Any:
 
 def _reshaped(watch: GradientWatch, source: Tensor, *shape: Any, **named: Any) -> Any:
     part = watch.part_of(source)
-    if part is None or part.transposed or part.matrices is not None:
+    as_other_type = any(isinstance(value, torch.dtype) for value in (*shape, *named.values()))
+    if part is None or part.transposed or part.matrices is not None or as_other_type:
         return NotImplemented
     return watch.note_part(replace(part, reshaped=True), source.reshape(*shape, **named))
 
@@ -231,6 +232,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     torch.add: _addition,
     torch.Tensor.add: _addition,
     torch.Tensor.add_: _addition_in_place,
+    torch.Tensor.__iadd__: _addition_in_place,
     torch.Tensor.view: _reshaped,
     torch.Tensor.reshape: _reshaped,
     torch.Tensor.expand: _expansion,

@@ -26,8 +26,10 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)  # unsigned ones
 def _chosen(watch: GradientWatch, source: Tensor, index: Any) -> Any:
     """Some matrices of a stack, or some rows of a matrix."""
     part = watch.part_of(source)
+    if part is None or part.reshaped or part.matrices is not None:
+        return NotImplemented
     numbers = _numbers(index, source)
-    if part is None or part.reshaped or part.matrices is not None or numbers is None:
+    if numbers is None:
         return NotImplemented
     result = source[index]
     if source.ndim == 3:

@@ -203,7 +203,7 @@ def test_rows_of_experts_in_any_order(rows: int, uses: int, together: int, monke
 
 def test_a_vector_is_no_matrix() -> None:
     factors = [Whole(torch.ones(1, 3)), *_matrix_factors(0, 1, 3, 1, [("outer", 1)])]
-    with pytest.raises(ValueError, match="it is used both as a matrix and as a vector or a stack"):
+    with pytest.raises(ValueError, match="used both as a vector and as a matrix"):
         reduce_factors(factors, Kept(1, 3), torch.arange(1), "it")
 
 
