@@ -61,7 +61,8 @@ class SquaredGradients:
 
 def _norms(gradients: Tensor) -> Tensor:
     """Of each element, over the samples, in fp32: [samples, *shape] to [*shape]."""
-    return torch.linalg.vector_norm(gradients, dim=0, dtype=torch.float32)
+    norms: Tensor = torch.linalg.vector_norm(gradients, dim=0, dtype=torch.float32)
+    return norms
 
 
 def fisher_diagonal(

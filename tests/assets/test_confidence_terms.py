@@ -8,6 +8,7 @@ from world import World
 
 from lwf_assets.building.materialize import materialize
 from lwf_assets.engine import confidence
+from lwf_assets.engine.gradients.per_sample import reduce_per_sample_gradients
 from lwf_assets.graph.cells import Cell
 from lwf_assets.store.layout import CONFIDENCE_TERMS
 from lwf_assets.store.partition import Partition
@@ -44,11 +45,10 @@ def test_tf32_is_allowed_while_an_asset_is_made_if_the_study_says_so(
     built: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    real = confidence.reduce_per_sample_gradients
 
     def noted(*words: object, **named: object) -> object:
         seen.append(torch.get_float32_matmul_precision())
-        return real(*words, **named)
+        return reduce_per_sample_gradients(*words, **named)
 
     monkeypatch.setattr(confidence, "reduce_per_sample_gradients", noted)
     materialize(built.study, built.home.store, TERMS, force=True)
