@@ -99,6 +99,11 @@ class _Terms:
             total.index_add_(0, samples, products.flatten(1).sum(dim=1, dtype=torch.float64))
 
 
+def _held_as(values: Tensor | LowRank) -> torch.dtype:
+    """16 bits stay, everything else is held in fp32."""
+    return values.dtype if values.itemsize == 2 else torch.float32
+
+
 def _inner_products(values: Tensor, weights: Tensor) -> Tensor:
     """Of each row of [n, elements] with [elements]."""
     if values.device.type == "cpu":
@@ -158,13 +163,8 @@ def confidence_terms(
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             odd = sorted(set(tensors) ^ set(shapes)) or [n for n in shapes if tensors[n].shape != shapes[n]]
             raise ValueError(f"{label} does not fit the model: see {', '.join(odd[:3])}")
-    weights, deltas = (
-        {
-            name: value.to(model.device, value.dtype if value.itemsize == 2 else torch.float32)
-            for name, value in of.items()
-        }
-        for of in (fisher, delta)
-    )
+    weights = {name: value.to(model.device, _held_as(value)) for name, value in fisher.items()}
+    deltas = {name: value.to(model.device, _held_as(value)) for name, value in delta.items()}
     together = processes.here()
     mine = together.share(samples)
     terms = _Terms(len(mine), weights, deltas)

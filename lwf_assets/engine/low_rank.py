@@ -38,5 +38,7 @@ class LowRank:
     def __neg__(self) -> LowRank:
         return LowRank(-self.left, self.right)
 
-    def __getitem__(self, rows: slice | EllipsisType | Tensor) -> Tensor:
+    def __getitem__(self, rows: slice | EllipsisType | Tensor | tuple[int, slice]) -> Tensor:
+        if isinstance(rows, tuple):
+            raise IndexError("a stack of matrices is never kept in factors")
         return self.left[rows] @ self.right
