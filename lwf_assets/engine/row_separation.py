@@ -49,18 +49,21 @@ def row_separation(model: nn.Module) -> RowSeparation:
 
 
 def check_row_separation(model: PreTrainedModel, samples: Sequence[Sample]) -> RowSeparation:
-    """Compare a row of a batch with the same row alone, with some tokens of `samples`; once for each model, three short
-    forward passes. Where they differ, one line is logged, and losses are computed as the result allows from then on."""
-    row = _tokens(min(samples, key=len))[:12] if samples else []
+    """Compare rows of a batch with the same rows alone, with some tokens of `samples`; once for each model, by a few
+    short forward passes. Where they differ, one line is logged, and losses are computed as the result allows from then
+    on."""
+    longest = max(map(len, samples), default=0)
+    length = max(2, min(32, max(longest - 8, longest // 2)))  # and a longer row fits into the context too
+    row = _tokens(max(samples, key=len))[:length] if samples else []
     others = [tokens for tokens in map(_tokens, samples) if tokens[: len(row)] != row]
     if model not in _FOUND and others:
-        longer = _stretched(max(others, key=len), len(row) + 8)
-        as_long = longer[: len(row)]
+        short = min(others, key=len)[:12]
+        longer = _stretched(max(others, key=len), min(longest, length + 8))
         with torch.no_grad(), in_evaluation_mode(model):
-            alone = _probabilities(model, [row])
-            if _same(model, _probabilities(model, [row, longer]), alone):
+            alone = _probabilities(model, [row]) + _probabilities(model, [short])
+            if _same(model, _probabilities(model, [row, short, longer])[:2], alone):
                 _FOUND[model] = RowSeparation.ANY
-            elif _same(model, _probabilities(model, [row, as_long]), alone):
+            elif _same(model, _probabilities(model, [row, longer[: len(row)]])[:1], alone[:1]):
                 _FOUND[model] = RowSeparation.EQUAL
             else:
                 _FOUND[model] = RowSeparation.NONE
@@ -84,14 +87,16 @@ def _stretched(tokens: list[int], length: int) -> list[int]:
     return (tokens * (length // len(tokens) + 1))[:length]
 
 
-def _probabilities(model: PreTrainedModel, rows: Sequence[list[int]]) -> Tensor:
-    """Probabilities of all tokens, at each position of the first row."""
+def _probabilities(model: PreTrainedModel, rows: Sequence[list[int]]) -> list[Tensor]:
+    """Of each row the probabilities of all tokens at each of its positions, [length, vocabulary]."""
     batch = collate([Sample(row[:1], row[1:]) for row in rows]).to(model.device)
     inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
-    logits: Tensor = model(**inputs).logits[0, : len(rows[0])]
-    return logits.double().softmax(dim=-1)
+    probabilities = model(**inputs).logits.double().softmax(dim=-1)
+    return [of_row[: len(row)] for of_row, row in zip(probabilities, rows, strict=True)]
 
 
-def _same(model: PreTrainedModel, first: Tensor, second: Tensor) -> bool:
+def _same(model: PreTrainedModel, first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     tolerance = TOLERANCE.get(next(model.parameters()).dtype, TOLERANCE_OF_HALF)
-    return bool((first - second).abs().sum(dim=-1).max() <= tolerance)
+    return all(
+        bool((one - other).abs().sum(dim=-1).max() <= tolerance) for one, other in zip(first, second, strict=True)
+    )

@@ -66,7 +66,8 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
         raise ValueError(f"{name} is used both as a matrix and as a stack")
     if whole:
         total = torch.stack(whole).sum(dim=0)
-        for factor in (*routed, *outer, *scattered):
+        others: list[Factor] = [*routed, *outer, *scattered]
+        for factor in others:
             total += _in_full(factor, total)
         reduction.add(name, ..., [(samples, total)])
         return

@@ -61,7 +61,8 @@ def _split(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) 
     if dimension >= grids[0].ndim:
         return grids[0]
     sizes = node._saved_split_sizes if hasattr(node, "_saved_split_sizes") else node._saved_split_size
-    return grids[0].split(sizes, dimension)[output]
+    parts: tuple[Tensor, ...] = grids[0].split(sizes, dimension)  # type: ignore[no-untyped-call]
+    return parts[output]
 
 
 def _unbound(node: Any, grids: list[Tensor], shape: tuple[int, ...], output: int) -> Tensor | None:

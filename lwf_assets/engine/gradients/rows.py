@@ -171,7 +171,7 @@ class RowsOfTensors:
             known[key] = None
             if len(known) > _LONGEST_CHAIN:
                 raise _TooLongError
-            shape = tuple(node._input_metadata[output].shape)  # type: ignore[attr-defined]
+            shape = tuple(node._input_metadata[output].shape)
             grid = self._found(node, output, shape, known)
             known[key] = grid if grid is not None and grid.shape == shape[: grid.ndim] else None
         return known[key]
@@ -190,7 +190,7 @@ class RowsOfTensors:
             return None
         if name in _VIEWS:
             source, number = sources[0]
-            before = tuple(source._input_metadata[number].shape)  # type: ignore[attr-defined]
+            before = tuple(source._input_metadata[number].shape)
             if before[:2] == (self.batch, self.positions):
                 return viewed(self._all.view(before[:2]), shape)
             grid = self._of(source, number, known)

@@ -111,5 +111,5 @@ def _stacked(x: Tensor, stack: Tensor, ends: Tensor | None, one_by_one: bool) ->
 def routed(rows: Rows, left: Tensor, right: Tensor, matrices: Tensor, count: int) -> Routed:
     """What rows `left` and `right` of a product with these matrices give."""
     samples = rows.samples(left)
-    flat = (factor.reshape(-1, factor.shape[-1]) for factor in (left, right))
-    return Routed(*flat, samples, matrices.expand(len(samples)), count)
+    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    return Routed(left, right, samples, matrices.expand(len(samples)), count)

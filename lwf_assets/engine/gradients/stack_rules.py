@@ -126,8 +126,8 @@ STACK_RULES: dict[Any, Callable[..., Any]] = {
     torch.Tensor.transpose: _transposed,
     torch.t: partial(_turned, matrices_alone=True),
     torch.Tensor.t: partial(_turned, matrices_alone=True),
-    torch.Tensor.T.__get__: partial(_turned, matrices_alone=True),
-    torch.Tensor.mT.__get__: partial(_turned, matrices_alone=False),
+    torch.Tensor.T.__get__: partial(_turned, matrices_alone=True),  # type: ignore[attr-defined]
+    torch.Tensor.mT.__get__: partial(_turned, matrices_alone=False),  # type: ignore[attr-defined]
     torch._grouped_mm: _grouped_mm,
     "transformers::grouped_mm_fallback": partial(_grouped_mm, one_by_one=True),
     torch.bmm: _bmm,

@@ -182,7 +182,8 @@ def test_rows_of_experts_in_any_order(rows: int, uses: int, together: int, monke
     samples, count, generator = 5, 4, torch.Generator().manual_seed(rows + uses)
     factors = [
         Routed(
-            *(torch.randn(rows, width, generator=generator, dtype=torch.float64) for width in (6, 3)),
+            torch.randn(rows, 6, generator=generator, dtype=torch.float64),
+            torch.randn(rows, 3, generator=generator, dtype=torch.float64),
             torch.randint(samples - 1, (rows,), generator=generator),
             torch.randint(1, count + 1, (rows,), generator=generator),
             count,
