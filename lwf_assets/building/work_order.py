@@ -31,6 +31,8 @@ Order = dict[str, Any]
 def processes_of(study: Study, cell: Cell) -> int:
     """How many processes make the cell: as many as the study says, where it computes with a model."""
     computes = cell.spec.uses_model and (cell.asset != "base_model" or study.model.prior is not None)
+    if cell.asset == "self_generated_corpus" and study.generation.engine == "vllm":
+        return 1  # which has processes of its own
     return study.compute.processes if computes else 1
 
 

@@ -108,6 +108,12 @@ class Study(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _adapters_are_not_sharded(self) -> Study:
+        if self.compute.strategy == "fsdp" and self.model.adapter is not None:
+            raise ValueError("compute.strategy: fsdp does not shard adapters; take ddp, or leave out model.adapter")
+        return self
+
     @property
     def learning_names(self) -> tuple[str, ...]:
         """Learning tasks, in the order of the file."""
