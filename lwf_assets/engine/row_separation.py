@@ -59,7 +59,7 @@ def check_row_separation(model: PreTrainedModel, samples: Sequence[Sample]) -> R
     if model not in _FOUND and others:
         short = min(others, key=len)[:12]
         longer = _stretched(max(others, key=len), min(longest, length + 8))
-        with torch.no_grad(), in_evaluation_mode(model):
+        with in_evaluation_mode(model):  # and gradients as they are: a model may want them in its forward pass
             alone = _probabilities(model, [row]) + _probabilities(model, [short])
             if _same(model, _probabilities(model, [row, short, longer])[:2], alone):
                 _FOUND[model] = RowSeparation.ANY
@@ -91,7 +91,7 @@ def _probabilities(model: PreTrainedModel, rows: Sequence[list[int]]) -> list[Te
     """Of each row the probabilities of all tokens at each of its positions, [length, vocabulary]."""
     batch = collate([Sample(row[:1], row[1:]) for row in rows]).to(model.device)
     inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
-    probabilities = model(**inputs).logits.double().softmax(dim=-1)
+    probabilities = model(**inputs).logits.detach().double().softmax(dim=-1)
     return [of_row[: len(row)] for of_row, row in zip(probabilities, rows, strict=True)]
 
 
