@@ -52,12 +52,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def all_checks() -> tuple[Check, ...]:
     """In the order of their value: the last are skipped when time is short. To add one, add it here."""
+    from benchmarks.gpu_check.devices import TWO_DEVICES
     from benchmarks.gpu_check.exactness import EXACTNESS
     from benchmarks.gpu_check.generation import GENERATION
     from benchmarks.gpu_check.ratios import RATIOS
     from benchmarks.gpu_check.tiles import TILES
 
-    return (EXACTNESS, *RATIOS[:3], GENERATION, TILES, *RATIOS[3:])
+    return (EXACTNESS, *RATIOS[:3], GENERATION, TILES, *RATIOS[3:], TWO_DEVICES)
 
 
 def _run(place: Any, seconds: float, only: Sequence[str] | None) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ WORKLOADS = (
 
 def ratios(workload: Workload, place: Place) -> list[Figure]:
     """Seconds over those of the floor, by the kernels and by the loop that they take the place of."""
-    model, samples = _model(workload, place), _samples(workload, place)
+    model, samples = model_of(workload, place), _samples(workload, place)
     floor = place.seconds(partial(_floor, model, samples))
     model.zero_grad(set_to_none=True)
     place.clear()
@@ -119,8 +119,8 @@ def _fisher(model: PreTrainedModel, samples: list[Sample]) -> None:
     fisher_diagonal(model, samples, token_budget=TOKENS)
 
 
-def _model(workload: Workload, place: Place) -> PreTrainedModel:
-    """Made on the device: random numbers for 8B parameters take minutes on a CPU."""
+def model_of(workload: Workload, place: Place) -> PreTrainedModel:
+    """A random Llama, made on the device: random numbers for 8B parameters take minutes on a CPU."""
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     special = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
