@@ -71,7 +71,9 @@ class Decoder:
         rows: int = 0,
         longest: int = 0,
     ) -> None:
-        self._model, self._sampling, self._pad_id = model, sampling, pad_id
+        # What PEFT wraps has the adapter in its layers; `generate` would not find a step that is put on the wrapper.
+        self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._sampling, self._pad_id = sampling, pad_id
         self._decoding, self._rows, self._longest = decoding, rows, longest
 
     def answer(self, prompts: Sequence[Sequence[int]], numbers: Sequence[int]) -> list[list[int]]:
