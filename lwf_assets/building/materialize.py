@@ -81,7 +81,12 @@ def materialize(
     recipe = recipe_of(cell, settings, versions)
     with store.lock(cell.asset, cell.partition, recipe):
         found = None if force else _whole(store, store.by_recipe(cell.asset, cell.partition, recipe))
-        artifact = found or _make(study, store, cell, recipe, settings, versions, inputs, progress, provenance or {})
+        artifact = found
+        if artifact is None:
+            with store.mirror.at_work(cell.asset, cell.partition.key, recipe, [a.path for a in inputs.values()]):
+                artifact = _make(
+                    study, store, cell, recipe, settings, versions, inputs, progress, provenance or {}, instead=force
+                )
         if not instead:
             store.set_current(artifact, cell.partition)
     return Materialized(artifact, reused=found is not None)
@@ -125,6 +130,8 @@ def _make(
     inputs: Mapping[Cell, Artifact],
     progress: Progress,
     provenance: Mapping[str, Any],
+    *,
+    instead: bool,
 ) -> Artifact:
     began = time.time()
     for artifact in inputs.values():
@@ -140,7 +147,7 @@ def _make(
     def told(said: str) -> str:
         return f"{cell}: {said}. It writes at least {size_as_text(space.needed)}"
 
-    with refusals_told(store.root, told), store.draft(cell.asset, cell.partition, recipe) as draft:
+    with refusals_told(store.root, told), store.draft(cell.asset, cell.partition, recipe, instead=instead) as draft:
         resumed = any(draft.scratch.iterdir())
         work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
         summary = assets.materialize(cell.asset, work)

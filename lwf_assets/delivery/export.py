@@ -51,6 +51,7 @@ def export(
         LwfError: not a checkpoint, no such seed, a folder that is in use, or a chain that is not as it was recorded.
             Nothing is left half written.
     """
+    store.bring(manifest)
     checkpoint = store.artifact_folder(manifest)
     if not (checkpoint / SEEDS).is_file():
         raise LwfError(f"{manifest.name}: is not a checkpoint; give one, such as 'lwf_checkpoint[forgetting|learning]'")
