@@ -34,6 +34,12 @@ class Mirror(Protocol):
         """Share a finished artifact; returns the manifest that its recipe stands for from now on: another machine's,
         if that was earlier, unless this one is to be taken `instead`."""
 
+    def remove(self, folder: Path) -> None:
+        """The artifact that belongs in `folder` is no longer there for anybody."""
+
+    def sweep(self) -> None:
+        """Free the space of what was removed long enough ago."""
+
     def share(self, path: Path) -> None:
         """Share a small file of the store as it is now; the last one to write it wins."""
 
@@ -61,6 +67,12 @@ class Alone:
     def publish(self, manifest: Manifest, folder: Path, *, instead: bool) -> Manifest:
         """Its recipe stands for it."""
         return manifest
+
+    def remove(self, folder: Path) -> None:
+        """It was here alone."""
+
+    def sweep(self) -> None:
+        """It is free already."""
 
     def share(self, path: Path) -> None:
         """With nobody."""

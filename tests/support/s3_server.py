@@ -17,21 +17,25 @@ BUCKET = "lwf-tests"
 
 
 class S3Server:
-    """A server in a process of its own: its memory is lost when it ends, not when it is paused."""
+    """A server in a process of its own, which has everything in memory."""
 
     def __init__(self, log: Path) -> None:
-        self.port = free_port()
-        command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(self.port)]
-        with log.open("wb") as said:
-            self.process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        self.port, self.log = free_port(), log
         self.endpoint = f"http://{LOOPBACK}:{self.port}"
+        self.begin()
+
+    def begin(self) -> None:
+        """Start it, on the port that it always has."""
+        command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(self.port)]
+        with self.log.open("ab") as said:
+            self.process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
         deadline = time.monotonic() + 60
         while True:
             try:
                 urlopen(f"{self.endpoint}/moto-api/data.json", timeout=5).read()
                 return
             except OSError:
-                assert self.process.poll() is None, log.read_text()
+                assert self.process.poll() is None, self.log.read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
 

@@ -15,6 +15,7 @@ from lwf_assets.store.manifest import MANIFEST, Manifest
 from lwf_assets.store.partition import folder_name
 from lwf_assets.store.shared.cache import cache_limit, drop_unused, in_use
 from lwf_assets.store.shared.files import Files
+from lwf_assets.store.shared.garbage import doom, sweep
 from lwf_assets.store.shared.index import Index
 from lwf_assets.store.shared.place import PUBLISHED, RECORDS, check_place, doomed_key, published_key, scratch_key
 from lwf_assets.store.shared.scratch import shared_scratch
@@ -120,6 +121,17 @@ class SharedMirror:
                 f"not its manifest; nothing was overwritten. `lwf build --force {manifest.asset}` replaces it"
             )
         return first
+
+    def remove(self, folder: Path) -> None:
+        """Mark an artifact as removed; its files stay for a while (see `garbage.py`)."""
+        name = folder.relative_to(self.root).as_posix()
+        with self.index.changed() as tags:
+            doom(self.bucket, name)
+            tags.pop(f"{PUBLISHED}/{name}", None)
+
+    def sweep(self) -> None:
+        """Remove files that nothing has needed for long."""
+        sweep(self.bucket, Store(self.root, self).manifests())
 
     def share(self, path: Path) -> None:
         """Write a record as it is in the local store."""
