@@ -132,7 +132,7 @@ def test_a_server_that_stays_away_is_an_error(server: S3Server, bucket: Bucket) 
     impatient = Bucket(bucket.url, patience=0.5)
     server.end()
     try:
-        with pytest.raises(AwayError, match="LWF_REMOTE=s3://.* does not answer"):
+        with pytest.raises(AwayError, match=r"LWF_REMOTE=s3://.* does not answer"):
             impatient.read("x")
     finally:
         server.begin()
