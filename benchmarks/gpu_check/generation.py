@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.generation_throughput import generation_throughput
 from benchmarks.gpu_check.check import Check, Figure, Place
 from benchmarks.gpu_check.ratios import WORKLOADS, model_of
+from lwf_assets.engine.generation.decoding import Decoding
 
 BAR = 20_000
 
@@ -13,9 +14,11 @@ def throughput(place: Place) -> list[Figure]:
     """256 prompts x 64 tokens of a random 135M Llama at temperature 1, by the way that a study takes for so much work,
     and by the plain one."""
     workload = next(workload for workload in WORKLOADS if workload.name == "135M")
-    sizes = {"prompts": 4, "new_tokens": 4, "batch_size": 2} if place.tiny else {}
-    ways = ("plain",) if place.device.type == "cpu" else ("plain", "captured")
-    found = generation_throughput(model_of(workload, place), ways=ways, **sizes)["ways"]
+    prompts, new_tokens, batch_size = (4, 4, 2) if place.tiny else (256, 64, 256)
+    ways: tuple[Decoding, ...] = ("plain",) if place.device.type == "cpu" else ("plain", "captured")
+    found = generation_throughput(
+        model_of(workload, place), prompts=prompts, new_tokens=new_tokens, batch_size=batch_size, ways=ways
+    )["ways"]
     own = found[ways[-1]]
     notes = {
         "in the first run": own["first"],
