@@ -34,6 +34,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[summary.Table]]] = {
     "race": summary.race_tables,
     "accuracy": lambda data: [summary.accuracy_table(data)],
     "growth": lambda data: [*summary.growth_seconds(data), summary.growth_table(data)],
+    "experts": lambda data: [summary.experts_table(data)],
     "training": lambda data: [summary.training_table(data)],
     "generation": lambda data: [summary.generation_table(data)],
     "orchestration": lambda data: [summary.orchestration_table(data)],
@@ -124,6 +125,10 @@ class _Subject:
                 from benchmarks.growth import growth
 
                 return growth(self._model[0], self.plan, self.say)
+            case "experts":
+                from benchmarks.experts import experts
+
+                return experts(self.plan, self.say)
             case "training":
                 from benchmarks.training import training
 

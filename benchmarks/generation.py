@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from benchmarks.plan import Plan
 from benchmarks.problem import mixed_lengths, random_samples
 from lwf_assets.engine.generation import generate
+from lwf_assets.engine.generation.decoding import Decoding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,16 +47,25 @@ def generation(
     token for token those of the prompts taken one by one."""
     at_once = plan.generation_batch
 
-    def ours() -> Responses:
+    def ours(decoding: Decoding) -> Responses:
         return generate(
-            model, prompts, max_new_tokens=plan.new_tokens, pad_id=end_ids[0], end_ids=end_ids, batch_size=at_once
+            model,
+            prompts,
+            max_new_tokens=plan.new_tokens,
+            pad_id=end_ids[0],
+            end_ids=end_ids,
+            batch_size=at_once,
+            decoding=decoding,
         )
 
     ways: dict[str, Callable[[], Responses]] = {
         "`model.generate`, one by one": lambda: _plain(model, prompts, end_ids, plan.new_tokens, 1),
         f"`model.generate`, {at_once} at once": lambda: _plain(model, prompts, end_ids, plan.new_tokens, at_once),
-        f"this project's `generate`, {at_once} at once": ours,
+        f"this project's `generate`, {at_once} at once": partial(ours, "plain"),
     }
+    if model.device.type == "cuda":
+        ways["the same, its step captured"] = partial(ours, "captured")
+        ways["the same, its step compiled"] = partial(ours, "compiled")
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     responses: dict[str, Responses] = {}
     for number in range(plan.generation_rounds):
@@ -91,8 +102,8 @@ def _plain(
         rows = torch.tensor([[end_ids[0]] * (longest - len(prompt)) + prompt for prompt in batch])
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in batch])
         output = model.generate(
-            input_ids=rows,
-            attention_mask=mask,
+            input_ids=rows.to(model.device),
+            attention_mask=mask.to(model.device),
             max_new_tokens=new_tokens,
             do_sample=False,
             pad_token_id=end_ids[0],

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 TINY_VOCABULARY = 61
-ARCHITECTURES = ("llama", "gpt2", "gpt_neox", "qwen2", "gemma", "opt", "mixtral")
+ARCHITECTURES = ("llama", "gpt2", "gpt_neox", "qwen2", "gemma", "opt", "mixtral", "qwen3_moe", "gpt_oss")
 
 _TINY: dict[str, Any] = {
     "hidden_size": 16,
@@ -49,6 +49,28 @@ def llama(*, hidden: int, intermediate: int, layers: int, heads: int, key_value_
             num_hidden_layers=layers,
             num_attention_heads=heads,
             num_key_value_heads=key_value_heads,
+            vocab_size=vocabulary,
+            max_position_embeddings=2048,
+            **_NO_SPECIAL_TOKENS,
+        )
+    )
+
+
+def qwen3_moe(*, hidden: int, width: int, experts: int, chosen: int, layers: int, vocabulary: int) -> Any:
+    """A random mixture of `experts` experts of `width` a layer, of which a token gets `chosen`; heads of 32."""
+    from transformers import Qwen3MoeConfig
+
+    return _from_config(
+        Qwen3MoeConfig(
+            hidden_size=hidden,
+            intermediate_size=2 * hidden,
+            moe_intermediate_size=width,
+            num_experts=experts,
+            num_experts_per_tok=chosen,
+            num_hidden_layers=layers,
+            num_attention_heads=hidden // 32,
+            num_key_value_heads=max(1, hidden // 128),
+            head_dim=32,
             vocab_size=vocabulary,
             max_position_embeddings=2048,
             **_NO_SPECIAL_TOKENS,
@@ -99,4 +121,12 @@ def tiny_config(architecture: str) -> PreTrainedConfig:
             )
         case "mixtral":
             return transformers.MixtralConfig(**_TINY, num_local_experts=4, num_experts_per_tok=2, **special)
+        case "qwen3_moe":
+            return transformers.Qwen3MoeConfig(
+                **_TINY, **special, head_dim=4, moe_intermediate_size=16, num_experts=4, num_experts_per_tok=2
+            )
+        case "gpt_oss":
+            return transformers.GptOssConfig(
+                **_TINY, **special, head_dim=4, num_local_experts=4, num_experts_per_tok=2, sliding_window=16
+            )
     raise ValueError(architecture)

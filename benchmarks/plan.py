@@ -30,6 +30,20 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """A random Qwen3-MoE's size, the lengths of its samples in tokens, and in how many rounds all methods run."""
+
+    hidden: int
+    width: int
+    experts: int
+    chosen: int
+    layers: int
+    vocabulary: int
+    lengths: list[int]
+    rounds: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that can be made smaller.
 
@@ -45,6 +59,7 @@ class Plan:
     samples_axis: list[int]
     tokens_axis: list[int]
     sizes: list[Size]
+    experts: Experts
     growth_samples: int
     growth_tokens: int
     growth_seconds: float
@@ -77,6 +92,7 @@ FULL = Plan(
         Size("40M", 384, 1024, 18, 6, 2, 32768),
         Size("135M", 576, 1536, 30, 9, 3, 49152),
     ],
+    experts=Experts(256, 96, 32, 4, 7, 8192, mixed_lengths(_COUNT, 64, 128), 7),
     growth_samples=8,
     growth_tokens=64,
     growth_seconds=2.0,
@@ -103,6 +119,7 @@ QUICK = Plan(
     samples_axis=[2, 4],
     tokens_axis=[8, 16],
     sizes=[_TINY, Size("small", 64, 96, 2, 4, 2, 61)],
+    experts=Experts(32, 16, 4, 2, 2, 61, mixed_lengths(4, 6, 12), 2),
     growth_samples=2,
     growth_tokens=8,
     growth_seconds=0.0,

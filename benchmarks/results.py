@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 GROUPS = {
-    "engine": ("race", "accuracy", "growth", "training", "generation"),
+    "engine": ("race", "accuracy", "growth", "experts", "training", "generation"),
     "pipeline": ("orchestration", "load"),
     "quickstart": ("quickstart",),
 }

@@ -97,6 +97,16 @@ def growth_seconds(data: dict[str, Any]) -> list[Table]:
     ]
 
 
+def experts_table(data: dict[str, Any]) -> Table:
+    """Each method's seconds and ratio to the floor of the same round."""
+    rows = []
+    for row in data["rows"]:
+        ratios = [own / floor for own, floor in zip(row["seconds"], data["rows"][0]["seconds"], strict=True)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        rows.append([row["label"], f"{median(row['seconds']):.2f}", f"{median(ratios):.2f}", spread, str(len(ratios))])
+    return Table("A mixture of experts", ["", "s", "ratio", "from to", "rounds"], rows)
+
+
 def training_table(data: dict[str, Any]) -> Table:
     """The fine-tune and the single step, each with its ratio to what stands beside it."""
     ratios = [lwf / plain for lwf, plain in zip(data["lwf_seconds"], data["plain_seconds"], strict=True)]

@@ -44,8 +44,10 @@ def _build_asset(study: Study, spec: AssetSpec, *, pooled: bool) -> dg.AssetsDef
         context: dg.AssetExecutionContext, home: LwfHome, tracking: MlflowTracking
     ) -> dg.MaterializeResult[Any]:
         # Imported when a step runs: loading the definitions must stay light.
+        from dagster_project.processes.launch import in_processes
         from dagster_project.ui.metadata import metadata_of
-        from lwf_assets.building.materialize import materialize
+        from lwf_assets.building.materialize import in_this_process, materialize
+        from lwf_assets.building.work_order import processes_of
         from lwf_assets.progress import Several
 
         cell = Cell(spec.name, Partition.of_key(spec.dimensions, context.partition_key if spec.dimensions else None))
@@ -60,6 +62,7 @@ def _build_asset(study: Study, spec: AssetSpec, *, pooled: bool) -> dg.AssetsDef
                 progress=Several(tracked.curves, home.progress(str(cell))),
                 provenance=tracked.provenance,
                 file_hash=place.file_hashes,
+                make=in_processes(context) if processes_of(study, cell) > 1 else in_this_process,
             )
             tracked.log(materialized)
         artifact = materialized.artifact

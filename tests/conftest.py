@@ -14,6 +14,11 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 # The tiny models are too small for more; and sums are the same bit for bit only over as many threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported, which torch does not do by itself
+
 from dagster_project.cli.progress_bars import quiet_libraries
 
 quiet_libraries()

@@ -32,14 +32,21 @@ def build(
     force: Annotated[
         list[str] | None, typer.Option("--force", metavar="ASSET", help="Rebuild this asset even if it is up to date.")
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, metavar="N", help="Processes that share a step, in place of the study's."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build everything that is stale; reuse what the store already has."""
+    from lwf_assets.building.work_order import refuse_too_many
     from lwf_assets.cost.process_limits import refuse_tight_limits
     from lwf_assets.planning.forecast import foresee
     from lwf_assets.planning.plan import make_plan
 
     settings, home = load_study(study), Home.from_environment()
+    if processes is not None:
+        settings = settings.model_copy(update={"compute": settings.compute.model_copy(update={"processes": processes})})
     only = cells_asked_for(settings, cell)
     forced = _forced(settings, force or [], only)
     began = time.monotonic()
@@ -50,6 +57,7 @@ def build(
     # Dagster takes seconds to import, which a build with nothing to do can spare.
     if foresight.steps:
         refuse_tight_limits(foresight.memory)
+        refuse_too_many(settings.compute)
 
     def told(said: str) -> str:
         return f"{said}. This build writes at least {size_as_text(foresight.disk)}; the next one goes on from here"

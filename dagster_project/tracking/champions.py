@@ -24,7 +24,9 @@ from lwf_assets.building.materialize import materialize
 from lwf_assets.comparison.promotion import Decision, decide_promotion
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, checked_with
+from lwf_assets.store.bases import base_in_store
 from lwf_assets.store.home import Home
+from lwf_assets.store.manifest import MANIFEST, Manifest
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
 from lwf_assets.study.study import LWF, Study
@@ -133,7 +135,7 @@ def _challenger(client: MlflowClient, uri: str, study: Study, home: Home, partit
         with FileLock(home.root / "mlflow.lock"):
             experiment = experiment_of(client, uri, home.root, study.name)
         run = client.create_run(experiment, run_name=f"register {name}", tags={"lwf.study": study.name})
-        register(client, uri, run.info.run_id, name, checkpoint, seed=study.seeds[0])
+        register(client, uri, run.info.run_id, name, checkpoint, home.store, seed=study.seeds[0])
         client.set_terminated(run.info.run_id)
         found = _version(client, name, CHALLENGER)
     assert found is not None
@@ -172,10 +174,16 @@ def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVe
         if checkpoint.version not in {entry.version for entry in evaluation.manifest.inputs}:
             raise LwfError(f"{evaluated}: does not evaluate the current {_checkpoint(partition)}; run `lwf build`")
         return evaluation.path
-    made = materialize(
-        study, home.store, evaluated, file_hash=home.file_hashes, instead={_checkpoint(partition): checkpoint}
-    )
-    return made.artifact.path
+    instead = {_checkpoint(partition): checkpoint, **_own_base(home, checkpoint)}
+    return materialize(study, home.store, evaluated, file_hash=home.file_hashes, instead=instead).artifact.path
+
+
+def _own_base(home: Home, checkpoint: Artifact) -> dict[Cell, Artifact]:
+    """The base that an adapter was trained on, which may not be the present one: it stands for no model on another."""
+    base = base_in_store(home.store, checkpoint.manifest)
+    if "adapter" not in checkpoint.manifest.settings or base is None:
+        return {}
+    return {Cell("base_model", Partition()): Artifact(base, Manifest.read(base / MANIFEST))}
 
 
 def _write_down(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dagster_project.tracking.address import is_there, shown, tracking_uri
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
+from lwf_assets.store.bases import base_in_store
 from lwf_assets.store.home import Home
 from lwf_assets.store.layout import seed_folder
 from lwf_assets.store.manifest import Manifest
@@ -38,10 +39,13 @@ def registered_name(study: str, cell: Cell) -> str:
     return f"{study}.{cell.partition.learning_task}.forgetting.{cell.partition.forgetting_task}"
 
 
-def register(client: MlflowClient, uri: str, run_id: str, name: str, checkpoint: Artifact, *, seed: int) -> None:
+def register(
+    client: MlflowClient, uri: str, run_id: str, name: str, checkpoint: Artifact, store: Store, *, seed: int
+) -> None:
     """Log the model of one seed, register it as `name`, and point `challenger` at it. A checkpoint that is registered
-    already (it came from the store) only gets the alias."""
-    version = _version_of(client, name, checkpoint) or _log_model(uri, run_id, seed, name, checkpoint)
+    already (it came from the store) only gets the alias. Of an adapter the model that it stands for is registered, with
+    the adapter merged into the weights of its base, which is in `store`."""
+    version = _version_of(client, name, checkpoint) or _log_model(uri, run_id, seed, name, checkpoint, store)
     client.set_model_version_tag(name, version, VERSION_TAG, checkpoint.version)
     client.set_model_version_tag(name, version, RECIPE_TAG, checkpoint.manifest.recipe)
     client.set_registered_model_alias(name, CHALLENGER, version)
@@ -104,7 +108,7 @@ def _fluent_interface_at(uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
 
 
-def _log_model(uri: str, run_id: str, seed: int, name: str, checkpoint: Artifact) -> str:
+def _log_model(uri: str, run_id: str, seed: int, name: str, checkpoint: Artifact, store: Store) -> str:
     # The fluent interface: the transformers flavor can be logged through no other.
     import mlflow
     import mlflow.transformers
@@ -113,12 +117,12 @@ def _log_model(uri: str, run_id: str, seed: int, name: str, checkpoint: Artifact
 
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 
-    folder = seed_folder(checkpoint.path, seed)
+    folder, base = seed_folder(checkpoint.path, seed), base_in_store(store, checkpoint.manifest)
     quiet = contextlib.redirect_stderr(io.StringIO())  # it chats there
     with _fluent_interface_at(uri), mlflow.start_run(run_id=run_id), quiet:
         logged = mlflow.transformers.log_model(
             # A path would do, but MLflow 3.17 cannot read one with transformers 5.
-            {"model": load_model(folder).cpu(), "tokenizer": load_tokenizer(folder)},
+            {"model": load_model(folder, base, merged=True).cpu(), "tokenizer": load_tokenizer(folder)},
             name="lwf_model",
             task="text-generation",
             registered_model_name=name,

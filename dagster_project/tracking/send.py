@@ -191,7 +191,7 @@ class _Sender:
             self.client.log_artifact(self._run, str(folder / spec.page))
         if cell.asset == "lwf_checkpoint":
             name = registered_name(entry["study"], cell)
-            register(self.client, self.uri, self._run, name, artifact, seed=entry["seed"])
+            register(self.client, self.uri, self._run, name, artifact, self.home.store, seed=entry["seed"])
 
     def _dataset(self, manifest: Manifest, folder: Path) -> None:
         """The table, as a data set that this run read or wrote, identified by the artifact's version."""

@@ -27,6 +27,7 @@ def import_model(work: Work, prior: str | None) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from lwf_assets.engine import processes
     from lwf_assets.engine.checkpoint import save_model
     from lwf_assets.engine.precision import best_device
     from lwf_assets.fine_tuning.prior_knowledge import teach
@@ -42,7 +43,8 @@ def import_model(work: Work, prior: str | None) -> dict[str, Any]:
         case PackagedGgufModel() as source:
             model = _from_gguf(source, dtype)
     taught = {} if prior is None else teach(work, model.to(best_device()), tokenizer, work.study.priors[prior])
-    save_model(model, tokenizer, work.out)
+    if processes.here().is_first:
+        save_model(model, tokenizer, work.out)
     return {
         **taught,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

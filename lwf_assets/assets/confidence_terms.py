@@ -12,7 +12,7 @@ import numpy as np
 
 from lwf_assets.engine.confidence import confidence_terms, squared_norm
 from lwf_assets.errors import LwfError
-from lwf_assets.store.layout import CONFIDENCE_TERMS, CORPUS, FISHER_DIAGONAL, optimum_folder
+from lwf_assets.store.layout import CONFIDENCE_TERMS, CORPUS, FISHER_DIAGONAL
 from lwf_assets.store.tables import read_rows, write_rows
 from lwf_assets.tasks.rows import with_turns
 
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 def materialize(work: Work) -> dict[str, Any]:
     """Write the terms of every sample of D_self that says something, with the sample itself."""
-    from safetensors.torch import load_file
+    import torch
 
-    from lwf_assets.engine.checkpoint import load_model, parameter_difference
+    from lwf_assets.engine.checkpoint import load_tensors
     from lwf_assets.engine.samples import Sample
+    from lwf_assets.fine_tuning.confidence_space import base_and_difference
 
     corpus = read_rows(work.input("self_generated_corpus") / CORPUS)
     # In a mixed cell the learning task's own prompts are no forgetting task.
@@ -36,14 +37,15 @@ def materialize(work: Work) -> dict[str, Any]:
         raise LwfError(
             f"self_generated_corpus[{work.forgetting_task}] has no response to score for {work.learning_task}"
         )
-    model = load_model(work.input("base_model"))
-    delta = parameter_difference(model, load_model(optimum_folder(work.input("reference_checkpoint"))))
+    held = {"float32": torch.float32, "bfloat16": torch.bfloat16}[work.study.confidence.precision]
+    model, delta = base_and_difference(work, held)
     work.progress.begin("Confidence terms", len(rows))
     terms = confidence_terms(
         model,
         [Sample(row["prompt_ids"], row["response_ids"]) for row in rows],
-        fisher=load_file(work.input("fisher_diagonal") / FISHER_DIAGONAL),
+        fisher=load_tensors(work.input("fisher_diagonal") / FISHER_DIAGONAL, held),
         delta=delta,
+        only=None if work.study.confidence_space is None else delta.keys(),
         reduction=work.study.confidence.loss_reduction,
         token_budget=work.study.model.token_budget,
         progress=work.progress,
@@ -76,7 +78,7 @@ def materialize(work: Work) -> dict[str, Any]:
         "linear_spread": float(terms.linear.std()),
         "quadratic_mean": float(terms.quadratic.mean()),
         "quadratic_spread": float(terms.quadratic.std()),
-        "distance_to_optimum": float(np.sqrt(sum(squared_norm(d) for d in delta.values()))),
+        "distance_to_optimum": float(np.sqrt(sum(squared_norm(d[...]) for d in delta.values()))),
     }
 
 

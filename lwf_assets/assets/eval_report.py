@@ -28,7 +28,8 @@ def materialize(work: Work) -> dict[str, Any]:
     report = cell_report(work.study, work.partition, work.inputs)
     write_rows(work.out / EFFECTS, effect_tables.effect_rows(report.effects), effect_tables.SCHEMA)
     write_rows(work.out / REPORT_SAMPLES, forgotten_samples.sample_rows(report.samples), forgotten_samples.SCHEMA)
-    (work.out / SUMMARY).write_text(to_json(_summary(report)))
+    space = {} if work.study.confidence_space is None else {"confidence_space": work.study.confidence_space}
+    (work.out / SUMMARY).write_text(to_json(_summary(report) | space))
     (work.out / REPORT_PAGE).write_text(cell_page(report), encoding="utf-8")
     difference = _difference(report)
     answered = report.effect("lwf", "accuracy")

@@ -46,7 +46,7 @@ def materialize(work: Work) -> dict[str, Any]:
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 
     entry = find(work.study, work.partition)
-    checkpoint = work.input(entry.checkpoint[0])
+    checkpoint, base = work.input(entry.checkpoint[0]), work.base_of(entry.checkpoint[0])
     folders = (
         {None: checkpoint} if entry.name == BASE else {s: seed_folder(checkpoint, s) for s in seeds_of(checkpoint)}
     )
@@ -54,7 +54,7 @@ def materialize(work: Work) -> dict[str, Any]:
     items, utility, forgetting, examples, aggregates, distances = ([] for _ in range(6))  # type: ignore[var-annotated]
     work.progress.begin("Evaluation", len(folders))
     for seed, folder in folders.items():
-        model, tokenizer = load_model(folder), load_tokenizer(folder)
+        model, tokenizer = load_model(folder, base), load_tokenizer(folder)
         rows, of_all = measure.items(model, tokenizer)
         items += [{"seed": seed, **row} for row in rows]
         aggregates.append({"seed": seed, **of_all})

@@ -32,7 +32,7 @@ def materialize(work: Work) -> dict[str, Any]:
     from lwf_assets.engine.checkpoint import load_model, load_tokenizer
 
     entry = find(work.study, work.partition)
-    checkpoint = work.input(entry.checkpoint[0])
+    checkpoint, base = work.input(entry.checkpoint[0]), work.base_of(entry.checkpoint[0])
     rows: list[dict[str, Any]] = []
     seeds = seeds_of(checkpoint)
     forget_sets = {
@@ -43,7 +43,8 @@ def materialize(work: Work) -> dict[str, Any]:
     for seed in seeds:
         for name, chosen in forget_sets.items():
             folder = seed_folder(checkpoint, seed)
-            model, tokenizer = load_model(folder), load_tokenizer(folder)
+            # Weights are rounded and trained here: those that an adapter stands for, not the adapter.
+            model, tokenizer = load_model(folder, base, merged=True), load_tokenizer(folder)
             for found in _probe(work, model, tokenizer, chosen, seed):
                 rows.append({"seed": seed, "forgetting_task": name, "step": None, "variant": None} | found)
             work.progress.advance()

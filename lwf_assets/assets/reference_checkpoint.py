@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from lwf_assets.disk.sums import SUMS, is_as_summed, write_sums
+from lwf_assets.engine import processes
+from lwf_assets.engine.checkpoint import save_weights
 from lwf_assets.engine.mean_gradient import step_along_mean_gradient
+from lwf_assets.engine.sharding import whole_model
 from lwf_assets.errors import LwfError
 from lwf_assets.fine_tuning.per_seed import Treatment, begin_seed_anew, fine_tune_per_seed
+from lwf_assets.fine_tuning.starting_model import starting_model
 from lwf_assets.graph.work import encode_rows
 from lwf_assets.store.layout import OPTIMUM, TRAIN_ROWS
 
@@ -36,9 +40,10 @@ def materialize(work: Work) -> dict[str, Any]:
     def treat(seed: int, model: PreTrainedModel) -> Treatment:
         if reference.steps is None or seed != first:
             return Treatment()
-        return Treatment((_SaveAt(reference.steps, early),))
+        return Treatment((_SaveAt(reference.steps, early, base=work.name_of(work.input("base_model"))),))
 
-    if reference.optimum == "steps" and not is_as_summed(early):
+    together = processes.here()
+    if reference.optimum == "steps" and together.of_first(not is_as_summed(early)):
         begin_seed_anew(work, first)  # a killed run that had passed the step would not come by it again
     summary = fine_tune_per_seed(work, treat, label="Reference fine-tune")
     if reference.optimum == "steps":
@@ -56,26 +61,31 @@ def materialize(work: Work) -> dict[str, Any]:
 class _SaveAt(TrainerCallback):  # type: ignore[misc]
     """Saves the model after one given step."""
 
-    def __init__(self, step: int, folder: Path) -> None:
+    def __init__(self, step: int, folder: Path, *, base: str) -> None:
         self.step = step
         self.folder = folder
+        self.base = base
 
     def on_step_end(self, args: Any, state: Any, control: Any, *, model: PreTrainedModel, **kwargs: Any) -> None:
-        if state.global_step == self.step:
+        if state.global_step != self.step:
+            return
+        model = whole_model(model)
+        if state.is_world_process_zero:
             unfinished = self.folder.with_suffix(".unfinished")
-            model.save_pretrained(unfinished)
+            save_weights(model, unfinished, base=self.base)
             write_sums(unfinished)
             shutil.rmtree(self.folder, ignore_errors=True)
             unfinished.rename(self.folder)
 
 
 def _gradient_step(work: Work) -> None:
-    from lwf_assets.engine.checkpoint import load_model, load_tokenizer, save_model
+    from lwf_assets.engine.checkpoint import load_tokenizer, save_model
 
     base = work.input("base_model")
-    model, tokenizer = load_model(base), load_tokenizer(base)
+    model, tokenizer = starting_model(work.study, base, work.study.seeds[0]), load_tokenizer(base)
     samples = encode_rows(work, work.input("learning_data") / TRAIN_ROWS, model, tokenizer)
     step_along_mean_gradient(
         model, samples, length=work.study.training.learning_rate, token_budget=work.study.model.token_budget
     )
-    save_model(model, tokenizer, work.out / OPTIMUM)
+    if processes.here().is_first:
+        save_model(model, tokenizer, work.out / OPTIMUM, base=work.name_of(base))

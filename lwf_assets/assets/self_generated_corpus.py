@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.cost.batch_rows import batch_rows
+from lwf_assets.cost.model_size import read_facts
 from lwf_assets.errors import LwfError
 from lwf_assets.store.layout import CORPUS, CUT_AT_LENGTH, EMPTY_RESPONSE, ENDED_BY_MODEL, PROMPTS
 from lwf_assets.store.tables import read_rows, write_rows
@@ -19,13 +21,16 @@ if TYPE_CHECKING:
 
 def materialize(work: Work) -> dict[str, Any]:
     """Write the responses: id, prompt, response, both as token ids, tokens, and how each ended."""
-    from lwf_assets.engine.checkpoint import load_model, load_tokenizer
-    from lwf_assets.engine.generation import generate, response_end_ids, response_text
+    from lwf_assets.engine.checkpoint import load_model, load_outline, load_tokenizer
+    from lwf_assets.engine.generation import Sampling, response_end_ids, response_text
+    from lwf_assets.engine.generation.vllm_engine import generate_with_vllm
     from lwf_assets.engine.samples import encode_prompt
+    from lwf_assets.engine.shared_generation import generate_together
 
     settings = work.study.generation
     base = work.input("base_model")
-    model, tokenizer = load_model(base), load_tokenizer(base)
+    model = (load_outline if settings.engine == "vllm" else load_model)(base)
+    tokenizer = load_tokenizer(base)
     context = work.context(model)
     asked = [
         {**row, "prompt_id": row["id"], "id": f"{row['id']}/{draw}"}
@@ -43,19 +48,26 @@ def materialize(work: Work) -> dict[str, Any]:
     ]
     end_ids = response_end_ids(model, tokenizer, shown)
     work.progress.begin("Self-generated corpus", len(prompts))
-    responses = generate(
-        model,
-        prompts,
-        max_new_tokens=settings.max_new_tokens,
-        pad_id=tokenizer.pad_token_id,
-        end_ids=end_ids,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        shards=work.scratch,
-        progress=work.progress,
-    )
+    dtype = work.study.model.dtype
+    if settings.engine == "vllm":
+        sampling = Sampling(settings.max_new_tokens, end_ids, settings.temperature, settings.top_p, settings.seed)
+        responses = generate_with_vllm(
+            base, prompts, sampling, dtype=dtype, shards=work.scratch, progress=work.progress
+        )
+    else:
+        responses = generate_together(
+            model,
+            prompts,
+            max_new_tokens=settings.max_new_tokens,
+            pad_id=tokenizer.pad_token_id,
+            end_ids=end_ids,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            batch_size=batch_rows(settings.batch_size, read_facts(base, dtype)),
+            seed=settings.seed,
+            shards=work.scratch,
+            progress=work.progress,
+        )
     rows = []
     for row, prompt_ids, response_ids in zip(asked, prompts, responses, strict=True):
         text = response_text(tokenizer, response_ids, end_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -14,6 +14,7 @@ from typing import Any
 
 from lwf_assets import assets
 from lwf_assets.building.refusals import refusals_told
+from lwf_assets.building.work_order import processes_of
 from lwf_assets.cost.cell_cost import cost_of
 from lwf_assets.cost.disk_space import disk_space_of, refuse_what_has_no_room
 from lwf_assets.cost.free_memory import refuse_what_cannot_fit
@@ -29,7 +30,18 @@ from lwf_assets.store.store import Artifact, Store
 from lwf_assets.store.verification import DamagedArtifactError
 from lwf_assets.study.study import Study
 
-LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "duckdb", "pyarrow", "numpy", "reasoning-gym", "gguf")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "datasets",
+    "accelerate",
+    "duckdb",
+    "pyarrow",
+    "numpy",
+    "reasoning-gym",
+    "gguf",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,15 @@ class Materialized:
 
     artifact: Artifact
     reused: bool
+
+
+Make = Callable[[Cell, Work], dict[str, Any]]
+"""Writes the files of a cell into `Work.out`; returns its summary."""
+
+
+def in_this_process(cell: Cell, work: Work) -> dict[str, Any]:
+    """Do the work of a cell here."""
+    return assets.materialize(cell.asset, work)
 
 
 def materialize(
@@ -50,6 +71,7 @@ def materialize(
     provenance: Mapping[str, Any] | None = None,
     file_hash: HashFile = hash_file,
     instead: Mapping[Cell, Artifact] | None = None,
+    make: Make = in_this_process,
 ) -> Materialized:
     """Make `cell` and make it current. An artifact of the same recipe that is in the store is taken as it is, unless it
     was damaged: then it is made again.
@@ -63,6 +85,7 @@ def materialize(
         provenance: kept in the manifest next to seeds, library versions, git commit and wall time.
         file_hash: gives a source file's sha256; pass one that remembers to save time.
         instead: artifacts to use instead of the current ones of some inputs. The result then does not become current.
+        make: does the work itself; pass one that does it elsewhere.
 
     Raises:
         LwfError: no such cell in the study, an input that is not built, work that cannot fit into memory, or whatever
@@ -81,7 +104,9 @@ def materialize(
     recipe = recipe_of(cell, settings, versions)
     with store.lock(cell.asset, cell.partition, recipe):
         found = None if force else _whole(store, store.by_recipe(cell.asset, cell.partition, recipe))
-        artifact = found or _make(study, store, cell, recipe, settings, versions, inputs, progress, provenance or {})
+        artifact = found or _make(
+            study, store, cell, recipe, settings, versions, inputs, progress, provenance or {}, make
+        )
         if not instead:
             store.set_current(artifact, cell.partition)
     return Materialized(artifact, reused=found is not None)
@@ -125,6 +150,7 @@ def _make(
     inputs: Mapping[Cell, Artifact],
     progress: Progress,
     provenance: Mapping[str, Any],
+    make: Make,
 ) -> Artifact:
     began, clock = time.time(), time.monotonic()
     for artifact in inputs.values():
@@ -134,7 +160,7 @@ def _make(
         return store.current(needed.asset, needed.partition)
 
     cost, space = cost_of(study, cell, known), disk_space_of(study, cell, known)
-    refuse_what_cannot_fit(cell, cost)
+    refuse_what_cannot_fit(cell, cost, processes=processes_of(study, cell))
     refuse_what_has_no_room(cell, space, store.root)
 
     def told(said: str) -> str:
@@ -143,7 +169,7 @@ def _make(
     with refusals_told(store.root, told), store.draft(cell.asset, cell.partition, recipe) as draft:
         resumed = any(draft.scratch.iterdir())
         work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
-        summary = assets.materialize(cell.asset, work)
+        summary = make(cell, work)
         return draft.commit(
             code_version=cell.spec.code_version,
             settings=settings,

@@ -87,7 +87,12 @@ def cell_report(study: Study, partition: Partition, inputs: Mapping[Cell, Artifa
         quadratic_share=shares["quadratic"],
         length_correlation=rank_correlation(confidence, [row["tokens"] for row in scored]),
         nll_correlation=rank_correlation(confidence, [row["nll"] for row in scored]),
-        notes=[*saturation(models, primary), *curve_note(evaluations), *unreached(models, effects)],
+        notes=[
+            *adapter_note(study),
+            *saturation(models, primary),
+            *curve_note(evaluations),
+            *unreached(models, effects),
+        ],
         made_from=[
             Source(cell.asset, cell.partition.key, artifact.version) for cell, artifact in sorted(inputs.items())
         ],
@@ -104,6 +109,29 @@ def learning_curves(label: str, checkpoint: Path) -> list[Curve]:
     return [
         Curve(label, seed, [CurvePoint(p["step"], p["loss"]) for p in points if p["seed"] == seed])
         for seed in seeds_of(checkpoint)
+    ]
+
+
+def adapter_note(study: Study) -> list[str]:
+    """What the checkpoints are and what FC is over, where neither is the whole model."""
+    adapter = study.model.adapter
+    if adapter is None:
+        return []
+    where = "every linear layer but the output head"
+    if adapter.targets != "all-linear":
+        where = f"the layers whose names end in {', '.join(adapter.targets)}"
+    space = (
+        "the weights that carry an adapter: Fisher information, gradients and the distance to the optimum are those of "
+        "these matrices, all other parameters are left out"
+    )
+    if study.confidence_space == "adapter":
+        space = (
+            "the adapter's own parameters, A and B. At the start B is zero and so is the gradient of A, and FC depends "
+            "on the random A; confidence.space: weights does not"
+        )
+    return [
+        f"Checkpoints are LoRA adapters of rank {adapter.rank} (alpha {adapter.alpha}) on {where}; the model's own "
+        f"weights are frozen. FC is over {space}."
     ]
 
 

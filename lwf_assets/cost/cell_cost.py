@@ -17,8 +17,10 @@ from lwf_assets.cost.peak_memory import (
     fp32_values,
     generated_rows,
     gradient_sums,
+    held_for_terms,
     largest_peak,
     model_beside,
+    planned_rows,
     second_copy,
     training_peak,
     weights,
@@ -120,6 +122,7 @@ def _base_model(study: Study, partition: Partition, known: Known, facts: ModelFa
     settings = study.priors[prior].training
     rows = taught_amount(study.priors[prior])
     work = training(settings, facts, rows, replace(rows, rows=0))
+    facts = replace(facts, adapter=None)  # a base is taught with all its weights
     taught = study.model_copy(update={"training": settings})
     parts = largest_peak([peak, training_peak(taught, facts, rows)])
     return Cost(None if work is None else facts.parameters + work, parts, guessed=True)
@@ -128,13 +131,14 @@ def _base_model(study: Study, partition: Partition, known: Known, facts: ModelFa
 def _self_generated_corpus(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
     settings = study.generation
     prompts = prompt_amount(study, _forgotten(partition), known)
-    work, at_once = None, settings.batch_size
+    work, at_once = None, planned_rows(settings.batch_size)
     if prompts.rows is not None:
         rows = prompts.rows * settings.samples_per_prompt
-        work = generation(facts, rows, prompts.prompt, settings.max_new_tokens, settings.batch_size)
+        work = generation(facts, rows, prompts.prompt, settings.max_new_tokens, at_once)
         at_once = min(rows, at_once)
     setting = f"generation.batch_size: {settings.batch_size}"
-    cache = generated_rows(facts, at_once, prompts.longest, setting, guessed=prompts.guessed)
+    guessed = prompts.guessed or settings.batch_size == "auto"
+    cache = generated_rows(facts, at_once, prompts.longest, setting, guessed=guessed)
     return Cost(work, (weights(study, facts), cache), prompts.guessed)
 
 
@@ -154,16 +158,21 @@ def _fisher_diagonal(study: Study, partition: Partition, known: Known, facts: Mo
     limits = [limit for limit in (train.rows, study.fisher.samples) if limit is not None]
     used = replace(train, rows=min(limits, default=None))
     work = None if used.rows is None else gradients(facts, used, used.rows)
-    peak = (weights(study, facts), fp32_values("the Fisher diagonal in float32", facts), batch(study, facts, used))
+    fisher = fp32_values("the Fisher diagonal in float32", facts.space(study))
+    peak = (weights(study, facts), fisher, batch(study, facts, used))
     return Cost(work, peak, train.guessed)
 
 
 def _confidence_terms(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
     corpus = corpus_amount(study, _forgotten(partition), known)
     work = None if corpus.rows is None else gradients(facts, corpus, corpus.rows)
-    model, both = weights(study, facts), "the Fisher diagonal and the difference of base model and optimum, in float32"
-    loading = (model, model_beside("the optimum", facts), fp32_values("their difference in float32", facts))
-    scoring = (model, fp32_values(both, facts, copies=2), batch(study, facts, corpus))
+    model, both = weights(study, facts), "the Fisher diagonal and the difference of base model and optimum"
+    values = facts.space(study)
+    if study.confidence_space == "weights":  # the difference is in factors, read off before the base is loaded
+        fisher = held_for_terms(study, "the Fisher diagonal", values)
+        return Cost(work, (model, fisher, batch(study, facts, corpus)), corpus.guessed)
+    loading = (model, model_beside("the optimum", facts), held_for_terms(study, "their difference", values))
+    scoring = (model, held_for_terms(study, both, values, copies=2), batch(study, facts, corpus))
     return Cost(work, largest_peak([loading, scoring]), corpus.guessed)
 
 
@@ -206,23 +215,23 @@ def _evaluation(study: Study, partition: Partition, known: Known, facts: ModelFa
     task, seeds = study.learning_tasks[model.learning_task], 1 if model.name == BASE else len(study.seeds)
     test = test_amount(study, model.learning_task, known)
     corpora = [corpus_amount(study, name, known) for name in _forgotten_by(study, model)]
-    work = None
+    work, at_once = None, planned_rows(settings.batch_size)
     if test.rows is not None and all(corpus.rows is not None for corpus in corpora):
         work = _answers(study, facts, task, test) + forward(facts, test, test.rows)
         for corpus in corpora:
             examples, new_tokens = settings.response_examples, study.generation.max_new_tokens
-            work += generation(facts, examples, corpus.prompt, new_tokens, settings.batch_size)
+            work += generation(facts, examples, corpus.prompt, new_tokens, at_once)
             work += forward(facts, corpus, corpus.rows or 0)
         for other in (task for tasks in utility_tasks(study).values() for task in tasks.values()):
             amount = other_test_amount(other)
             work += _answers(study, facts, other, amount) + forward(facts, amount, amount.rows or 0)
         work *= seeds
     longest = max(test.prompt + task.max_new_tokens, *(corpus.longest for corpus in corpora))
-    rows = min(settings.batch_size, test.rows or settings.batch_size)
+    rows = min(at_once, test.rows or at_once)
     losses = [batch(study, facts, amount, differentiated=False) for amount in (test, *corpora)]
     guessed = test.guessed or any(corpus.guessed for corpus in corpora)
     setting = f"evaluation.batch_size: {settings.batch_size}"
-    answering = generated_rows(facts, rows, longest, setting, guessed=guessed)
+    answering = generated_rows(facts, rows, longest, setting, guessed=guessed or settings.batch_size == "auto")
     parts = (*losses, answering, model_beside("the base model", facts))
     return Cost(work, largest_peak([(weights(study, facts), part) for part in parts]), guessed)
 
@@ -232,12 +241,14 @@ def _answers(study: Study, facts: ModelFacts, task: TaskSettings, test: Amount) 
     if task.scorer == "choice":
         choices = TYPICAL_CHOICES if task.choices_column is not None else len(task.choices)
         return choices * forward(facts, test, rows)
-    return generation(facts, rows, test.prompt, task.max_new_tokens, study.evaluation.batch_size)
+    return generation(facts, rows, test.prompt, task.max_new_tokens, planned_rows(study.evaluation.batch_size))
 
 
 def _forgetting_probe(study: Study, partition: Partition, known: Known, facts: ModelFacts) -> Cost:
     model, settings = find(study, partition), study.probe
     assert settings is not None
+    if facts.adapter is not None:  # probes train and round the merged weights, in float32
+        facts = replace(facts, adapter=None, bytes_per_weight=4)
     corpora = [corpus_amount(study, name, known) for name in _forgotten_by(study, model)]
     looks = len(settings.quantization) + len(settings.prompt_forms) + settings.relearning_steps + 1
     work: float | None = 0.0

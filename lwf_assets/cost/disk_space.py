@@ -43,15 +43,15 @@ def disk_space_of(study: Study, cell: Cell, known: Known) -> DiskSpace:
         case "base_model" | "control_base":
             return DiskSpace(facts.weight_bytes)
         case "fisher_diagonal":
-            return DiskSpace(4 * facts.parameters)
+            return DiskSpace(4 * facts.space(study))
         case "reference_checkpoint":
             models = len(study.seeds) + (study.reference.optimum != "end")
-            return DiskSpace(models * facts.weight_bytes, _checkpoints(study, cell, known, facts, optimizers=1))
+            return DiskSpace(models * facts.trained_bytes, _checkpoints(study, cell, known, facts, optimizers=1))
         case "lwf_checkpoint" | "arm_checkpoint":
             forgets = cell.asset == "lwf_checkpoint" or find(study, cell.partition).forgetting_task is not None
             adam = forgets and study.unlearning.optimizer == "adam"
             beside = _checkpoints(study, cell, known, facts, optimizers=1 + adam)
-            return DiskSpace(len(study.seeds) * facts.weight_bytes, beside)
+            return DiskSpace(len(study.seeds) * facts.trained_bytes, beside)
     return DiskSpace(SMALL)
 
 
@@ -61,7 +61,7 @@ def _checkpoints(study: Study, cell: Cell, known: Known, facts: ModelFacts, *, o
     train, _ = learning_amount(study, cell.partition.learning_task, known)
     # None is written after the last step.
     count = ((training_steps(study.training, train) or 1) - 1) // study.training.checkpoint_every
-    return min(count, 2) * facts.weight_bytes * (1 + 2 * optimizers)
+    return min(count, 2) * facts.trained_bytes * (1 + 2 * optimizers)
 
 
 def refuse_what_has_no_room(cell: Cell, space: DiskSpace, store: Path) -> None:

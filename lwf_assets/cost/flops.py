@@ -13,6 +13,8 @@ from lwf_assets.study.sections import TrainingSettings, UnlearningSettings
 
 BACKWARD = 2
 """A backward pass is twice the arithmetic of the forward pass: gradients of the activations and of the weights."""
+BACKWARD_TO_ADAPTER = 1
+"""Where weights are frozen, those of the activations alone; an adapter's own are few."""
 WEIGHTS_READ = 20
 """Reading all weights once takes as long as the arithmetic of this many tokens: what a decoding step for one row costs.
 (A CPU; of the order of 100 on a GPU.)"""
@@ -43,7 +45,7 @@ def training(settings: TrainingSettings, facts: ModelFacts, train: Amount, valid
     if steps is None:
         return None
     rows = settings.batch_size * settings.gradient_accumulation
-    step = gradients(facts, train, rows) + OPTIMIZER * facts.parameters
+    step = _step(facts, train, rows)
     looks = 2 if settings.validate_every is None else 3 + steps // settings.validate_every
     return steps * step + looks * forward(facts, validation, validation.rows or 0)
 
@@ -54,7 +56,13 @@ def unlearning(
     """The unlearning of one fine-tune: a step at every interval."""
     ascents = (training_steps(training, train) or 0) // settings.interval
     rows = settings.batch_size + (settings.retain.batch_size if settings.retain else 0)
-    return ascents * (gradients(facts, corpus, rows) + OPTIMIZER * facts.parameters)
+    return ascents * _step(facts, corpus, rows)
+
+
+def _step(facts: ModelFacts, amount: Amount, rows: int) -> float:
+    """One optimizer step on `rows` rows."""
+    backward = BACKWARD if facts.adapter is None else BACKWARD_TO_ADAPTER
+    return (1 + backward) * forward(facts, amount, rows) + OPTIMIZER * facts.trained
 
 
 def training_steps(settings: TrainingSettings, train: Amount) -> int | None:

@@ -11,16 +11,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from lwf_assets.cost.cell_cost import Cost
+from lwf_assets.cost.devices import has_accelerator
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
 
-PROC, GROUPS, DEVICES = Path("/proc"), Path("/sys/fs/cgroup"), Path("/dev")
-ACCELERATORS = ("nvidiactl", "kfd")
-"""Device files that say that the work may not be done on the CPU."""
+PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
-def refuse_what_cannot_fit(cell: Cell, cost: Cost) -> None:
+def refuse_what_cannot_fit(cell: Cell, cost: Cost, *, processes: int = 1) -> None:
     """Stop before any work if the cell needs more memory than there is, whatever the lengths of its rows.
+
+    Args:
+        cell: what is to be made.
+        cost: of it, for each process.
+        processes: that share it.
 
     Raises:
         LwfError: what it needs, part by part, what there is, and what to change.
@@ -28,9 +32,9 @@ def refuse_what_cannot_fit(cell: Cell, cost: Cost) -> None:
     if not cost.surely:
         return
     give_back_what_is_unused()
-    free = free_memory(on_accelerator=cost.on_accelerator, ask_torch=True)
+    free = free_memory(on_accelerator=cost.on_accelerator, ask_torch=True, processes=processes)
     if free is not None and cost.surely > free:
-        raise LwfError(told_refusal(cell, cost, free))
+        raise LwfError(told_refusal(cell, cost, free, processes=processes))
 
 
 def give_back_what_is_unused() -> None:
@@ -41,13 +45,14 @@ def give_back_what_is_unused() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def told_refusal(cell: Cell, cost: Cost, free: int) -> str:
+def told_refusal(cell: Cell, cost: Cost, free: int, *, processes: int = 1) -> str:
     """The message of the refusal; only what is certainly needed is counted."""
     needed = sorted((part for part in cost.peak if part.surely), key=lambda part: -part.surely)
     parts = [f"{gigabytes(p.surely)} for {p.what}" + (f" ({p.setting})" if p.setting else "") for p in needed]
+    each = f" for each of compute.processes: {processes}" if processes > 1 else ""
     return (
         f"{cell} would not fit into memory and was not started: it needs at least {gigabytes(cost.surely)} and "
-        f"{gigabytes(free)} are free. That is {', '.join(parts)}. Change the settings in brackets, or use a "
+        f"{gigabytes(free)} are free{each}. That is {', '.join(parts)}. Change the settings in brackets, or use a "
         "smaller model.source or a machine with more memory"
     )
 
@@ -57,29 +62,35 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size < 99.5e9 else f"{size / 1e9:.0f} GB"
 
 
-def free_memory(*, on_accelerator: bool, ask_torch: bool = False) -> int | None:
-    """Free bytes where the work will be done; None if that is unknown.
+def free_memory(*, on_accelerator: bool, ask_torch: bool = False, processes: int = 1) -> int | None:
+    """Free bytes for each process where the work will be done; None if that is unknown.
 
     Args:
         on_accelerator: the work goes to an accelerator if there is one.
         ask_torch: import torch to find out; otherwise it is asked only if it is there already.
+        processes: that share the work: each has an accelerator of its own, or a part of the host's memory.
     """
     if on_accelerator:
         if ask_torch or "torch" in sys.modules:
-            return _on_device_of_torch()
-        if any((DEVICES / name).exists() for name in ACCELERATORS):
+            return _on_device_of_torch(processes)
+        if has_accelerator():
             return None
-    return free_on_host()
+    return _part_of_host(processes)
 
 
-def _on_device_of_torch() -> int | None:
+def _part_of_host(processes: int) -> int | None:
+    free = free_on_host()
+    return None if free is None else free // processes
+
+
+def _on_device_of_torch(processes: int) -> int | None:
     import torch
 
     from lwf_assets.engine.precision import best_device
 
     device = best_device()
     if device.type == "cpu":
-        return free_on_host()
+        return _part_of_host(processes)
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -13,6 +13,7 @@ from lwf_assets.comparison.measures import measure_of
 from lwf_assets.lineage.audit import Audit
 from lwf_assets.lineage.chain import Link, read_chain
 from lwf_assets.lineage.replay import study_of
+from lwf_assets.store.bases import base_input
 from lwf_assets.store.layout import read_summary
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Store
@@ -28,7 +29,11 @@ _MODEL_OF = {"lwf_checkpoint": "lwf", "reference_checkpoint": "reference"}
 _MOST_SAMPLES, _LONGEST = 10, 160
 
 
-def model_card(store: Store, audit: Audit, *, seed: int) -> str:
+Form = Literal["whole", "merged", "adapter"]
+"""Whether a directory holds a model that was trained whole, one with its adapter merged, or an adapter."""
+
+
+def model_card(store: Store, audit: Audit, *, seed: int, form: Form = "whole") -> str:
     """The card of the checkpoint of `audit`, as Markdown with the hub's metadata in front."""
     from huggingface_hub import ModelCardData
 
@@ -39,10 +44,11 @@ def model_card(store: Store, audit: Audit, *, seed: int) -> str:
     name = f"{study.name}-{end.manifest.partition or end.manifest.asset}".replace("|", "-").replace(".", "-")
     figures = list(_figures(report, end)) if report is not None else []
     results = [_result(report, figure) for figure in figures] if report is not None else []
+    relation = "adapter" if form == "adapter" else "finetune"
     metadata = ModelCardData(
         base_model=base if isinstance(study.model.source, HubModel) else None,
-        base_model_relation="finetune" if isinstance(study.model.source, HubModel) else None,
-        library_name="transformers",
+        base_model_relation=relation if isinstance(study.model.source, HubModel) else None,
+        library_name="peft" if form == "adapter" else "transformers",
         pipeline_tag="text-generation",
         tags=["learning-with-forgetting", "machine-unlearning"],
         datasets=_hub_data(study, end) or None,
@@ -61,6 +67,9 @@ def model_card(store: Store, audit: Audit, *, seed: int) -> str:
             revision=revision,
             base_link=audit.chain.of("base_model")[0] if audit.chain.of("base_model") else None,
             end=end,
+            form=form,
+            adapter=study.model.adapter,
+            own_base=base_for_others(store, end),
             seed=seed,
             audit=audit,
             data=[link for link in audit.chain.links if link.manifest.asset in _DATA],
@@ -71,6 +80,17 @@ def model_card(store: Store, audit: Audit, *, seed: int) -> str:
         )
         + "\n"
     )
+
+
+def base_for_others(store: Store, end: Link) -> tuple[str, str | None]:
+    """The model that an adapter is put on, and its revision. One on the hub is named as there; any other, and one that
+    was taught a prior before, by its artifact, for nobody else has it."""
+    study = study_of(store, end)
+    base = base_input(end.manifest)
+    source = study.model.source
+    if isinstance(source, HubModel) and study.model.prior is None and base is not None and base.asset == "base_model":
+        return source.id, source.revision
+    return "" if base is None else f"{base.asset}@{base.version}", None
 
 
 def _report(store: Store, manifest: Manifest) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lwf_assets.engine.activation_memory import TOKEN_BUDGET
 from lwf_assets.engine.chat import Prompt, shared_length, write_answer, write_prompt
 from lwf_assets.errors import LwfError
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """Label of a position without loss, as transformers has it."""
-
-TOKEN_BUDGET = 2048
-"""Tokens in memory at once, by default."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,25 @@ def collate(samples: Sequence[Sample], *, pad_id: int = 0, length: int | None = 
 
 
 def batches_by_length(
-    samples: Sequence[Sample], token_budget: int = TOKEN_BUDGET, batch_size: int | None = None
+    samples: Sequence[Sample],
+    token_budget: int = TOKEN_BUDGET,
+    batch_size: int | None = None,
+    *,
+    equal: bool = False,
 ) -> Iterator[list[int]]:
     """Indices of samples of like length, longest first: the batch that needs most memory comes first, so it is known
     early whether it fits.
 
     A batch has at most `token_budget` tokens, padding included (a longer sample is a batch of its own), at most
-    `batch_size` samples, and none shorter than half of its longest.
+    `batch_size` samples, and none shorter than half of its longest; or, if they are to be `equal`, all as long.
     """
     batch: list[int] = []
     for index in sorted(range(len(samples)), key=lambda index: (-len(samples[index]), index)):
         if batch:
             longest = len(samples[batch[0]])
             full = (len(batch) + 1) * longest > token_budget or len(batch) == batch_size
-            if full or 2 * len(samples[index]) < longest:
+            length = len(samples[index])
+            if full or 2 * length < longest or (equal and length < longest):
                 yield batch
                 batch = []
         batch.append(index)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwf_assets.disk.sums import is_as_summed, write_sums
+from lwf_assets.fine_tuning.starting_model import starting_model
 from lwf_assets.graph.work import encode_rows
 from lwf_assets.statistics.means import mean
 from lwf_assets.store.layout import (
@@ -27,6 +28,7 @@ from lwf_assets.store.tables import write_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
 
+    from lwf_assets.engine.processes import Processes
     from lwf_assets.engine.training.penalties import Penalty
     from lwf_assets.graph.work import Work
     from lwf_assets.study.sections import TrainingSettings
@@ -74,11 +76,13 @@ def fine_tune_per_seed(
         training: by default the study's.
     """
     base, training = base or work.input("base_model"), training or work.study.training
+    together = _together()
     outcomes = []
     for seed in work.study.seeds:
         finished, _ = _scratch_of(work, seed)
-        if not is_as_summed(finished):
-            shutil.rmtree(finished, ignore_errors=True)
+        if not together.of_first(together.is_first and is_as_summed(finished)):
+            if together.is_first:
+                shutil.rmtree(finished, ignore_errors=True)
             phase = f"{label}, seed {seed}" if len(work.study.seeds) > 1 else label
             _fine_tune_one(work, seed, finished, treat, base, training, label=phase)
         outcome = json.loads((finished / "outcome.json").read_text())
@@ -108,8 +112,15 @@ def fine_tune_per_seed(
 
 def begin_seed_anew(work: Work, seed: int) -> None:
     """Throw away what a killed run left of one seed."""
-    for folder in _scratch_of(work, seed):
-        shutil.rmtree(folder, ignore_errors=True)
+    if _together().is_first:
+        for folder in _scratch_of(work, seed):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _together() -> Processes:
+    from lwf_assets.engine import processes
+
+    return processes.here()
 
 
 def _scratch_of(work: Work, seed: int) -> tuple[Path, Path]:
@@ -120,13 +131,14 @@ def _scratch_of(work: Work, seed: int) -> tuple[Path, Path]:
 def _fine_tune_one(
     work: Work, seed: int, finished: Path, treat: Treat, base: Path, training: TrainingSettings, *, label: str
 ) -> None:
-    from lwf_assets.engine.checkpoint import load_model, load_tokenizer, save_model
+    from lwf_assets.engine.checkpoint import load_tokenizer, save_model
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.precision import use_bfloat16
+    from lwf_assets.engine.sharding import whole_model
     from lwf_assets.engine.training.fine_tune import fine_tune
     from lwf_assets.engine.training.validation_curve import ValidationCurve
 
-    model, tokenizer = load_model(base), load_tokenizer(base)
+    model, tokenizer = starting_model(work.study, base, seed), load_tokenizer(base)
     tables = work.input("learning_data")
     train = encode_rows(work, tables / TRAIN_ROWS, model, tokenizer)
     validation = encode_rows(work, tables / VALIDATION_ROWS, model, tokenizer)
@@ -155,11 +167,17 @@ def _fine_tune_one(
         progress=work.progress,
         label=label,
         penalty=treatment.penalty,
+        sharded=work.study.compute.strategy == "fsdp",
     )
+    model = whole_model(model)
     after = negative_log_likelihoods(model, validation, token_budget=token_budget)
+    together = _together()
+    if not together.is_first:
+        together.wait()  # until the first has written it
+        return
     unfinished = finished.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    save_model(model, tokenizer, unfinished / "model")
+    save_model(model, tokenizer, unfinished / "model", base=work.name_of(base))
     treatment.keep(unfinished / "model")
     outcome = {
         "seed": seed,
@@ -173,3 +191,4 @@ def _fine_tune_one(
     write_sums(unfinished)
     unfinished.rename(finished)
     shutil.rmtree(folder, ignore_errors=True)
+    together.wait()

@@ -22,6 +22,7 @@ def teach(
     work: Work, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prior: PriorSettings
 ) -> dict[str, Any]:
     """Fine-tune `model` in place on the prior's tasks, validation rows and all; returns figures for people."""
+    from lwf_assets.engine import processes
     from lwf_assets.engine.loss import negative_log_likelihoods
     from lwf_assets.engine.samples import encode_sample
     from lwf_assets.engine.training.fine_tune import fine_tune
@@ -41,5 +42,6 @@ def teach(
         label="Prior knowledge",
     )
     nll = negative_log_likelihoods(model, samples, token_budget=work.study.model.token_budget)
-    shutil.rmtree(folder, ignore_errors=True)
+    if processes.here().is_first:
+        shutil.rmtree(folder, ignore_errors=True)
     return {"prior_rows": len(rows), "prior_nll": sum(nll) / len(nll)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lwf_assets.graph.models import compared_in, find
+from lwf_assets.graph.models import Compared, compared_in, find
 from lwf_assets.graph.partitions import partitions
 from lwf_assets.graph.settings import has_utility_data
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK, Partition
@@ -35,6 +35,8 @@ def read_by_evaluation(study: Study, partition: Partition, asset: str) -> Iterab
         yield from (Partition(name) for name in names if name != model.learning_task)
     elif asset == "utility_data" and has_utility_data(study):
         yield Partition()
+    elif asset == "control_base":
+        yield from _base_of_adapter(study, model, asset)
 
 
 def read_by_probe(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:
@@ -45,6 +47,21 @@ def read_by_probe(study: Study, partition: Partition, asset: str) -> Iterable[Pa
     elif asset == "scored_forget_set":
         names = study.forgetting_names if model.forgetting_task is None else (model.forgetting_task,)
         yield from (Partition(name, model.learning_task) for name in names if name != model.learning_task)
+    elif asset in ("base_model", "control_base"):
+        yield from _base_of_adapter(study, model, asset)
+
+
+def read_by_fisher(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:
+    """The Fisher diagonal: optimum and data; and the base, if the optimum is an adapter on it."""
+    if asset != "base_model" or study.model.adapter is not None:
+        yield partition
+
+
+def _base_of_adapter(study: Study, model: Compared, asset: str) -> Iterable[Partition]:
+    """What a checkpoint that is an adapter is opened on."""
+    prior = None if model.arm is None else model.arm.taught_prior
+    if study.model.adapter is not None and asset == ("base_model" if prior is None else "control_base"):
+        yield Partition(prior=prior)
 
 
 def read_by_report(study: Study, partition: Partition, asset: str) -> Iterable[Partition]:

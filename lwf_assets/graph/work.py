@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lwf_assets.graph.cells import Cell
 from lwf_assets.progress import SILENT, Progress
+from lwf_assets.store.bases import base_among
 from lwf_assets.store.partition import Partition
 from lwf_assets.store.store import Artifact
 from lwf_assets.store.tables import read_rows
@@ -44,6 +45,17 @@ class Work:
     def all_inputs(self, asset: str) -> dict[Partition, Path]:
         """The folders of every artifact of `asset` that this cell is made from."""
         return {cell.partition: artifact.path for cell, artifact in self.inputs.items() if cell.asset == asset}
+
+    def base_of(self, asset: str) -> Path | None:
+        """The folder of the base that the one artifact of `asset` was trained from; None if this cell is not made from
+        that base, which only a checkpoint of adapters needs."""
+        (made,) = [artifact for cell, artifact in self.inputs.items() if cell.asset == asset]
+        return base_among(made.manifest, self.inputs.values())
+
+    def name_of(self, folder: Path) -> str:
+        """The artifact in `folder`, as `asset@version` where this cell is made from it."""
+        found = (f"{cell.asset}@{made.version}" for cell, made in self.inputs.items() if made.path == folder)
+        return next(found, folder.name)
 
     def context(self, model: PreTrainedModel) -> Context:
         """How many tokens a row may have for `model` in this study."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lwf_assets.engine.evaluation.answers import greedy_responses, likeliest_choices
+from lwf_assets.engine.generation import BatchSize
 from lwf_assets.engine.loss import negative_log_likelihoods
-from lwf_assets.engine.samples import TOKEN_BUDGET, Context, encode_sample
+from lwf_assets.engine.samples import Context, encode_sample
+from lwf_assets.engine.token_budget import TokenBudget
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.tasks.scorers import ItemScore, score
 
@@ -36,8 +38,8 @@ def evaluate(
     task: TaskSettings,
     *,
     context: Context,
-    batch_size: int = 16,
-    token_budget: int = TOKEN_BUDGET,
+    batch_size: BatchSize = 16,
+    token_budget: TokenBudget = "auto",
     progress: Progress = SILENT,
 ) -> list[ItemResult]:
     """Every row answered and judged: by the likeliest choice for a choice task, by greedy decoding for the others.

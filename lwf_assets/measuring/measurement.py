@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.cost.batch_rows import batch_rows
+from lwf_assets.cost.model_size import read_facts
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.settings import utility_tasks
 from lwf_assets.store.layout import CORPUS, NEUTRAL_PASSAGES, PROMPTS, TEST_ROWS, UTILITY_ITEMS
@@ -126,7 +128,7 @@ class Measurement:
                 [(row["id"], prompt_of(row)) for row in asked],
                 max_new_tokens=self.work.study.generation.max_new_tokens,
                 context=self.work.context(model),
-                batch_size=self.work.study.evaluation.batch_size,
+                batch_size=self._batch_rows,
             )
             said += [
                 {"forgetting_task": name, "prompt_id": row["id"], "prompt": row["prompt"], "response": response}
@@ -137,15 +139,23 @@ class Measurement:
     def distance(self, model: PreTrainedModel) -> dict[str, float | None]:
         """How far the weights are from the base model's; None where the two cannot be compared, as for a champion that
         was made from another base."""
+        from lwf_assets.engine.adapter import base_parameters
         from lwf_assets.engine.checkpoint import load_model
         from lwf_assets.engine.evaluation.weight_distance import weight_distance
 
         base = load_model(self.work.input("base_model"))
-        shapes, others = ({n: p.shape for n, p in of.named_parameters()} for of in (model, base))
+        shapes, others = ({n: p.shape for n, p in base_parameters(of).items()} for of in (model, base))
         if shapes != others:
             return {"absolute": None, "relative": None}
         found = weight_distance(model, base)
         return {"absolute": found.total, "relative": found.relative}
+
+    @cached_property
+    def _batch_rows(self) -> int | Callable[[int], int]:
+        """How many items are answered at once. Every model of the comparison has the sizes of the base."""
+        study = self.work.study
+        facts = read_facts(self.work.input("base_model"), study.model.dtype)
+        return batch_rows(study.evaluation.batch_size, facts)
 
     def _evaluate(
         self,
@@ -157,7 +167,7 @@ class Measurement:
         from lwf_assets.measuring.answered_items import evaluate
 
         study = self.work.study
-        ask = partial(evaluate, batch_size=study.evaluation.batch_size, token_budget=study.model.token_budget)
+        ask = partial(evaluate, batch_size=self._batch_rows, token_budget=study.model.token_budget)
         return ask(model, tokenizer, rows, task, context=self.work.context(model))
 
     def _neutral(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Rows:

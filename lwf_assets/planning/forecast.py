@@ -104,7 +104,8 @@ def foresee(study: Study, store: Store, plan: Plan) -> Foresight:
         return None if recipe is None else store.by_recipe(cell.asset, cell.partition, recipe)
 
     pace = Pace(store)
-    free = {where: free_memory(on_accelerator=where) for where in (True, False)}
+    shared = study.compute.processes
+    free = {where: free_memory(on_accelerator=where, processes=shared if where else 1) for where in (True, False)}
     steps = {}
     for step in plan.steps:
         if step.action == Action.MAKE:

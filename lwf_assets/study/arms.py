@@ -29,6 +29,8 @@ class ArmSettings(Settings):
     """Whether the study's `unlearning.interval` decides how long it is trained."""
     keeps_starting_weights: ClassVar[bool] = False
     """Whether a second copy of the weights is held during the fine-tune."""
+    needs_all_weights: ClassVar[str | None] = None
+    """Why it cannot be trained as an adapter; None: it can."""
 
     learning_tasks: tuple[TaskName, ...] | None = Field(
         None, description="Learning tasks that it is trained on; null: all of them."
@@ -135,6 +137,9 @@ class L2SpArm(ArmSettings):
     """Baseline: the plain fine-tune with a penalty on the squared distance from the base model's weights."""
 
     keeps_starting_weights: ClassVar[bool] = True
+    needs_all_weights: ClassVar[str | None] = (
+        "l2_sp holds back the model's own weights, which do not move where an adapter is trained"
+    )
 
     kind: Literal["l2_sp"] = Field(description="Says that this arm is L2-SP.")
     weight: PositiveFloat = Field(1e-2, description="Weight of half the squared distance.")

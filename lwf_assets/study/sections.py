@@ -22,11 +22,13 @@ from pydantic import (
     model_validator,
 )
 
+from lwf_assets.engine.activation_memory import TOKEN_BUDGET
 from lwf_assets.extensions import check_name
 from lwf_assets.tasks.settings import TaskSettings
 
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 LossReduction = Literal["mean", "sum"]
+RowsAtOnce = Literal["auto"] | PositiveInt
 
 OBJECTIVES = ("ascent", "npo", "simnpo", "none")
 """The unlearning objectives that are built in."""
@@ -74,6 +76,20 @@ class PackagedGgufModel(Settings):
 ModelSource = Annotated[HubModel | DirectoryModel | PackagedGgufModel, Field(discriminator="kind")]
 
 
+class AdapterSettings(Settings):
+    """A low-rank adapter on the frozen model, which the fine-tunes train instead of its weights (LoRA, by PEFT)."""
+
+    kind: Literal["lora"] = Field(description="Kind of adapter: W + alpha / rank * B A, with A and B trained.")
+    rank: PositiveInt = Field(16, description="Rank of the update of each weight.")
+    alpha: PositiveInt = Field(32, description="Scales the update, by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapter's inputs that are dropped in training.")
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "all-linear",
+        description="Layers that carry an adapter: `all-linear`, every linear layer but the output head, or a list of "
+        "how the names of modules end (`[q_proj, v_proj]`).",
+    )
+
+
 class ModelSettings(Settings):
     """The pre-trained model that learns and forgets."""
 
@@ -89,21 +105,36 @@ class ModelSettings(Settings):
     prior: str | None = Field(
         None, description="Name of the knowledge, under `priors`, that the model is taught before the study begins."
     )
-    token_budget: PositiveInt = Field(
-        2048,
+    adapter: AdapterSettings | None = Field(
+        None, description="What every fine-tune of the study trains instead of all weights; null: all weights."
+    )
+    token_budget: PositiveInt | Literal["auto"] = Field(
+        "auto",
         description="Tokens in memory at once, padding included, where per-sample gradients or losses are taken; "
-        "changes nothing but memory and time.",
+        f"changes nothing but memory and time. auto: what fits on a GPU, {TOKEN_BUDGET} on a CPU.",
+    )
+    tf32: bool = Field(
+        False,
+        description="On a GPU, multiply float32 values in TF32, which is faster and changes figures by about 1e-3.",
     )
 
 
 class GenerationSettings(Settings):
     """How the model writes down what it knows (D_self)."""
 
+    engine: Literal["transformers", "vllm"] = Field(
+        "transformers",
+        description="What generates. vllm is for large corpora on a GPU and needs the extra of that name; it samples "
+        "the same distribution with other draws.",
+    )
     max_new_tokens: PositiveInt = Field(64, description="Longest response, in tokens.")
     temperature: PositiveFloat = Field(1.0, description="1 samples the model's own distribution, as the method wants.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus; 1 keeps the whole distribution.")
     samples_per_prompt: PositiveInt = Field(1, description="Responses drawn for each prompt.")
-    batch_size: PositiveInt = Field(16, description="Prompts per batch; part of the recipe, for it decides the draws.")
+    batch_size: RowsAtOnce = Field(
+        "auto",
+        description="Prompts answered at once; auto: 16 on a CPU, what fits on a GPU. Changes nothing but speed.",
+    )
     seed: NonNegativeInt = Field(0, description="Seed of the draws.")
 
 
@@ -112,7 +143,7 @@ class TrainingSettings(Settings):
 
     max_steps: PositiveInt | None = Field(None, description="Optimizer steps; give this or epochs.")
     epochs: PositiveFloat | None = Field(None, description="Passes over D_L; give this or max_steps.")
-    batch_size: PositiveInt = Field(8, description="Samples per step and device.")
+    batch_size: PositiveInt = Field(8, description="Samples per step, over all processes together.")
     gradient_accumulation: PositiveInt = Field(1, description="Batches per optimizer step.")
     learning_rate: PositiveFloat = Field(3e-5, lt=1, description="Peak learning rate of AdamW.")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="Learning-rate schedule.")
@@ -181,6 +212,16 @@ class ConfidenceSettings(Settings):
     selection_count: PositiveInt | None = Field(None, description="Number of samples to forget; or give a ratio.")
     end: Literal["high", "low", "random"] = Field("high", description="Which end of the FC ranking is forgotten.")
     seed: NonNegativeInt = Field(0, description="Seed of the ranking when end is random.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Type in which the Fisher diagonal and the difference of the weights are held while the terms are "
+        "computed; sums are in float32 in any case. bfloat16 takes half the memory: an 8B model on one GPU of 80 GB.",
+    )
+    space: Literal["weights", "adapter"] | None = Field(
+        None,
+        description="With `model.adapter`, what FC is over: the `weights` that carry an adapter, or the `adapter`'s "
+        "own parameters; null: the weights. Without an adapter FC is over all parameters.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -252,7 +293,9 @@ class UnlearningSettings(Settings):
 class EvaluationSettings(Settings):
     """How models are compared."""
 
-    batch_size: PositiveInt = Field(16, description="Items answered at once; does not change which are scored.")
+    batch_size: RowsAtOnce = Field(
+        "auto", description="Items answered at once; auto: 16 on a CPU, what fits on a GPU. Changes nothing but speed."
+    )
     response_examples: NonNegativeInt = Field(
         6, description="Forgetting prompts answered by every model in the report."
     )
@@ -310,6 +353,20 @@ class PriorSettings(Settings):
     tasks: dict[TaskName, TaskSettings] = Field(min_length=1, description="What is taught, by name.")
     training: TrainingSettings = Field(description="How it is taught.")
     seed: NonNegativeInt = Field(0, description="Seed of the order of the rows.")
+
+
+class ComputeSettings(Settings):
+    """On how many devices of this machine a step computes; changes nothing but time and memory."""
+
+    processes: PositiveInt = Field(
+        1,
+        description="Processes that share a step that computes with a model, each on a CUDA device of its own, or on "
+        "its share of the CPU's cores; 1: in the process of the build.",
+    )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How they train: each with the whole model (ddp), or with a part of it (fsdp, CUDA devices only).",
+    )
 
 
 class AutomationSettings(Settings):

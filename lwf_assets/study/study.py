@@ -7,13 +7,14 @@ them is in `lwf_assets/graph/`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from lwf_assets.study.arms import Arm, ArmSettings
 from lwf_assets.study.sections import (
     AutomationSettings,
+    ComputeSettings,
     ConfidenceSettings,
     EvaluationSettings,
     FisherSettings,
@@ -67,6 +68,7 @@ class Study(Settings):
     promotion: PromotionSettings | None = Field(
         None, description="When a new model becomes the champion; null: whoever registers it decides."
     )
+    compute: ComputeSettings = ComputeSettings()
     automation: AutomationSettings = AutomationSettings()
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1, description="One fine-tune of each kind per seed.")
 
@@ -94,6 +96,22 @@ class Study(Settings):
             _check_known(f"{key}.forgetting_tasks", arm.only_forgetting_tasks or (), self.forgetting_names)
             _check_known(f"{key}.prior", [arm.taught_prior] if arm.taught_prior else [], self.priors)
             _check_overrides(key, arm, self)
+            if self.model.adapter is not None and arm.needs_all_weights is not None:
+                raise ValueError(f"{key}: {arm.needs_all_weights}; leave the arm out, or model.adapter")
+        return self
+
+    @model_validator(mode="after")
+    def _space_fits(self) -> Study:
+        if self.confidence.space is not None and self.model.adapter is None:
+            raise ValueError(
+                "confidence.space: goes with model.adapter, and only with it; without one FC is over all parameters"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_are_not_sharded(self) -> Study:
+        if self.compute.strategy == "fsdp" and self.model.adapter is not None:
+            raise ValueError("compute.strategy: fsdp does not shard adapters; take ddp, or leave out model.adapter")
         return self
 
     @property
@@ -110,6 +128,11 @@ class Study(Settings):
     def alpha(self) -> float:
         """Alpha of FC: the study's, or the fine-tune's learning rate."""
         return self.alpha_of(self.confidence)
+
+    @property
+    def confidence_space(self) -> Literal["weights", "adapter"] | None:
+        """What FC is over: the weights that carry an adapter, the adapter's own parameters; None: all parameters."""
+        return None if self.model.adapter is None else self.confidence.space or "weights"
 
     def alpha_of(self, confidence: ConfidenceSettings) -> float:
         """Alpha of FC under other settings of the selection."""
@@ -134,8 +157,9 @@ def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None
 
 
 def _check_overrides(key: str, arm: ArmSettings, study: Study) -> None:
-    if "loss_reduction" in getattr(arm, "confidence", ()):
-        raise ValueError(f"{key}.confidence.loss_reduction: all arms share the gradients; set it for the study")
+    for shared in ("loss_reduction", "precision", "space"):
+        if shared in getattr(arm, "confidence", ()):
+            raise ValueError(f"{key}.confidence.{shared}: all arms share the gradients; set it for the study")
     for section, check in (
         ("confidence", lambda: arm.confidence_settings(study.confidence)),
         ("unlearning", lambda: arm.unlearning_settings(study.unlearning)),

@@ -9,6 +9,7 @@ from header_models import CONFIG, write_header_model
 from world import World
 
 from lwf_assets.building.materialize import materialize
+from lwf_assets.cost import devices
 from lwf_assets.cost import free_memory as free_memory_module
 from lwf_assets.cost.free_memory import free_memory, free_on_host
 from lwf_assets.errors import LwfError
@@ -53,7 +54,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(tmp_path / "machine")
     monkeypatch.setattr(free_memory_module, "PROC", machine.proc)
     monkeypatch.setattr(free_memory_module, "GROUPS", machine.groups)
-    monkeypatch.setattr(free_memory_module, "DEVICES", tmp_path)
+    monkeypatch.setattr(devices, "DEVICES", tmp_path)
     return machine
 
 
@@ -106,7 +107,7 @@ def test_what_cannot_fit_is_refused_before_it_starts(built: World, monkeypatch: 
         "weights (model.dtype: float32)",
         "the Fisher diagonal in float32",
         "activations and logits of",
-        "(model.token_budget: 2048)",
+        "(model.token_budget: auto, here 2048)",
         "Change the settings in brackets",
     ):
         assert words in str(refused.value)

@@ -185,3 +185,20 @@ def test_tensors_that_do_not_fit_the_model(which: str) -> None:
     tensors[which] |= {name: kept, "lm_head.weight": torch.zeros(1)}
     with pytest.raises(ValueError, match=rf"{which} does not fit the model: see lm_head.weight"):
         confidence_terms(model, samples, **tensors)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_fisher_and_difference_in_bfloat16_are_used_as_they_are(architecture: str) -> None:
+    """Their rounding is all that is lost: with the rounded values in fp32 the terms are the same."""
+    model, samples = tiny_model(architecture), samples_of_all_lengths(4)
+    fisher, delta = _fisher_and_delta(model)
+    half_fisher, half_delta = ({n: value.bfloat16() for n, value in of.items()} for of in (fisher, delta))
+    rounded_fisher, rounded_delta = ({n: value.float() for n, value in of.items()} for of in (half_fisher, half_delta))
+    found = confidence_terms(model, samples, fisher=half_fisher, delta=half_delta)
+    expected = confidence_terms(model, samples, fisher=rounded_fisher, delta=rounded_delta)
+    exact = confidence_terms(model, samples, fisher=fisher, delta=delta)
+    assert found.constant == pytest.approx(expected.constant, rel=1e-6)
+    for name in ("linear", "quadratic", "gradient_norm"):
+        assert _close(getattr(found, name), list(getattr(expected, name)))
+    assert found.quadratic == pytest.approx(exact.quadratic, rel=1e-2)
+    assert all(value.dtype == torch.bfloat16 for value in half_fisher.values())

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import random_samples, tiny_llama
 
-from lwf_assets.engine.fisher import fisher_diagonal
+from lwf_assets.engine.fisher import _norms, fisher_diagonal
 from lwf_assets.engine.samples import Sample
 
 
@@ -127,3 +127,11 @@ def test_bfloat16_weights_give_about_the_same() -> None:
 def test_no_samples() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         fisher_diagonal(tiny_llama(), [])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_samples_squared_together_are_as_those_squared_one_by_one(dtype: torch.dtype) -> None:
+    """How a GPU, where each sample would be a launch, adds up what has no kernel."""
+    gradients = torch.randn(70, 5, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    expected = gradients.double().square().sum(dim=0)
+    assert torch.allclose(_norms(gradients).double().square(), expected, rtol=1e-6)

@@ -36,14 +36,17 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "model.dtype": ("bfloat16", TAUGHT),
     "model.max_length": (100, EVERY_CONTEXT | {"control_base"}),  # a base that is taught reads rows too
     "model.truncate_prompts": (True, EVERY_CONTEXT | {"control_base"}),
+    "model.adapter": ({"kind": "lora"}, FINE_TUNES | {"fisher_diagonal", "confidence_terms"}),
     "model.token_budget": (300, set()),
+    "model.tf32": (True, EVERY_CONTEXT | {"control_base", "confidence_terms"}),
     "model.prior": ("less", {"base_model"}),
     "mixed": (True, set()),
+    "generation.engine": ("vllm", {"self_generated_corpus"}),
     "generation.max_new_tokens": (7, {"self_generated_corpus", "evaluation"}),
     "generation.temperature": (0.5, {"self_generated_corpus"}),
     "generation.top_p": (0.5, {"self_generated_corpus"}),
     "generation.samples_per_prompt": (2, {"self_generated_corpus"}),
-    "generation.batch_size": (3, {"self_generated_corpus"}),  # it decides the draws
+    "generation.batch_size": (3, set()),
     "generation.seed": (5, {"self_generated_corpus"}),
     "training.max_steps": (9, FINE_TUNES),
     "training.epochs": (3.0, FINE_TUNES),
@@ -66,6 +69,7 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "fisher.seed": (5, {"fisher_diagonal"}),
     "confidence.alpha": (0.7, SELECTION | {"eval_report"}),
     "confidence.loss_reduction": ("sum", {"confidence_terms"}),
+    "confidence.precision": ("bfloat16", {"confidence_terms"}),
     "confidence.selection_ratio": (0.9, SELECTION),
     "confidence.selection_count": (2, SELECTION),
     "confidence.end": ("low", SELECTION),
@@ -95,6 +99,8 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "probe.prompt_forms": (["{prompt}!"], {"forgetting_probe"}),
     "seeds": ([4], FINE_TUNES),
     "promotion": ({"margin": 0.1, "bounds": {"accuracy": 0.1}}, set()),
+    "compute.processes": (2, set()),
+    "compute.strategy": ("fsdp", set()),
     "automation.cron": ("0 3 * * 1", set()),
     "automation.timezone": ("Europe/Berlin", set()),
     "automation.watch_data": (True, set()),
@@ -164,7 +170,7 @@ def leaf_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def test_the_table_has_every_key_of_the_study() -> None:
     # See the tests of their own, here, in test_arms_graph.py and in tests/whole/test_chat_study.py.
     data = {"learning_tasks", "forgetting_tasks", "evaluation.untouched_tasks", "evaluation.neutral_text"}
-    elsewhere = {"model.source", "model.chat_template", "priors", "arms", *data}
+    elsewhere = {"model.source", "model.chat_template", "priors", "arms", "confidence.space", *data}
     assert set(REACH) | elsewhere == set(leaf_keys(Study))
 
 
@@ -189,6 +195,29 @@ def test_dagsters_code_version_follows_the_same_keys(key: str, values: dict[str,
     assert moved <= expected
     # What the partitions of an asset do not share is theirs: what a base is taught, what an arm inherits.
     assert own <= ({*TAUGHT, "arm_checkpoint"} if key in OWN_TO_PARTITIONS else set())
+
+
+def test_the_space_of_confidence_counts_where_there_are_adapters(values: dict[str, Any]) -> None:
+    base = changed(values, {"model.adapter": {"kind": "lora"}})
+    same = changed(values, {"model.adapter": {"kind": "lora"}, "confidence.space": "weights"})
+    other = changed(values, {"model.adapter": {"kind": "lora"}, "confidence.space": "adapter"})
+    assert assets_reached(base, same) == set()
+    assert assets_reached(base, other) == {"fisher_diagonal", "confidence_terms"}
+
+
+def test_a_checkpoint_of_adapters_is_read_with_the_base_that_it_was_trained_on(values: dict[str, Any]) -> None:
+    adapted = {"model.adapter": {"kind": "lora"}, "probe.models": ["lwf", "taught"]}
+    plain, study = changed(values, {"probe.models": ["lwf", "taught"]}), changed(values, adapted)
+
+    def added(asset: str, **partition: str) -> set[str]:
+        cell = Cell(asset, Partition(learning_task="sums", **partition))
+        return {str(new) for new in set(inputs_of(study, cell)) - set(inputs_of(plain, cell))}
+
+    assert added("fisher_diagonal") == {"base_model"}
+    assert added("evaluation", model="lwf.teeth") == set()  # reads it anyway, to measure distances from
+    assert added("evaluation", model="taught") == {"control_base[more]"}
+    assert added("forgetting_probe", model="lwf.teeth") == {"base_model"}
+    assert added("forgetting_probe", model="taught") == {"control_base[more]"}
 
 
 def test_alpha_that_is_given_does_not_follow_the_learning_rate(values: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from command_line import json_of, lwf
 from header_models import write_header_model
 from world import World
 
+from lwf_assets.cost import devices
 from lwf_assets.cost import free_memory as free_memory_module
 from lwf_assets.graph.cells import Cell
 from lwf_assets.planning.forecast import Foresight, foresee
@@ -137,7 +138,7 @@ def test_the_plan_marks_what_cannot_fit_and_the_build_refuses_it(built: World) -
 
 def test_where_an_accelerator_may_be_the_plan_does_not_judge(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_memory_module, "free_on_host", lambda: 0)
-    monkeypatch.setattr(free_memory_module, "DEVICES", built.folder)
+    monkeypatch.setattr(devices, "DEVICES", built.folder)
     monkeypatch.delitem(sys.modules, "torch")
     (built.folder / "nvidiactl").touch()
     built.values["fisher"] = {"samples": 4}

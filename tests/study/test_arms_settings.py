@@ -153,3 +153,20 @@ def test_neutral_text_and_tasks_of_priors_are_found_beside_the_file_that_names_t
     assert study.evaluation.untouched_tasks["leg_counting"].preset == "leg_counting"
     assert study.priors["old"].tasks["facts"].source == FileSource(train=tmp_path / "base/old.jsonl")
     assert study.priors["old"].tasks["chain_sum"].preset == "chain_sum"
+
+
+def test_an_arm_that_holds_back_the_models_own_weights_does_not_go_with_adapters(tmp_path: Path) -> None:
+    values = {**VALUES, "model": {**VALUES["model"], "adapter": {"kind": "lora"}}, "arms": {"pull": {"kind": "l2_sp"}}}
+    told = message(write(tmp_path / "study.yaml", values))
+    assert told.startswith("`arms.pull`: l2_sp holds back the model's own weights, which do not move where")
+    others = {kind: {"kind": kind} for kind in KINDS if kind != "l2_sp"}
+    others["lwf_too"] = others.pop("lwf")
+    others["other_base"]["prior"] = "more"
+    prior = {"tasks": {"old": {"preset": "chain_sum"}}, "training": {"max_steps": 1}}
+    study = load_study(write(tmp_path / "study.yaml", {**values, "arms": others, "priors": {"more": prior}}))
+    assert set(study.arms) == set(others)
+
+
+def test_arms_share_the_space_of_confidence(tmp_path: Path) -> None:
+    told = message(study_with(tmp_path, "arms.npo", {**LWF_ARM, "confidence": {"space": "adapter"}}))
+    assert told.startswith("`arms.npo.confidence.space`: all arms share the gradients; set it for the study")

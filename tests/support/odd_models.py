@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import transformers.integrations.moe  # noqa: F401 - it registers the grouped product of older devices
 from by_hand import VOCABULARY, fisher_by_hand, gradients_by_hand, in_float64, loss_by_hand, relative_error
 from torch import Tensor, nn
 from torch.nn import functional
@@ -250,6 +251,133 @@ class ExpertsByFirstToken(AllExperts):
         return super().embed(input_ids)
 
 
+class StackedExperts(Causal):
+    """Weights of all experts in one parameter, biases in another; each row is multiplied with its expert's by a loop
+    over the experts, as gpt_oss does it. In a short batch some experts have no tokens."""
+
+    count, chosen, layers = 5, 2, 2
+
+    def build(self) -> None:
+        self.router = nn.Linear(WIDTH, self.count)
+        self.up, self.up_bias = random_weights((self.count, WIDTH, 8)), random_weights((self.count, 8))
+        self.down, self.down_bias = random_weights((self.count, WIDTH, 4)), random_weights((self.count, WIDTH))
+
+    def body(self, x: Tensor) -> Tensor:
+        for _ in range(self.layers):  # the same experts again
+            flat = x.reshape(-1, WIDTH)
+            shares, choice = self.choose(self.router(torch.tanh(flat)).softmax(dim=-1))
+            x = x + self.mixed(flat, shares, choice).view_as(x)
+        return x
+
+    def choose(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        return scores.topk(self.chosen, dim=-1)
+
+    def gated(self, x: Tensor) -> Tensor:
+        gate, up = x.chunk(2, dim=-1)
+        return functional.silu(gate) * (up + 1)
+
+    def mixed(self, flat: Tensor, shares: Tensor, choice: Tensor) -> Tensor:
+        result = torch.zeros_like(flat)
+        for number in choice.unique():
+            token, rank = torch.where(choice == number)
+            inner = self.gated(flat[token] @ self.up[number] + self.up_bias[number])
+            outer = functional.linear(inner, self.down[number], self.down_bias[number])
+            result.index_add_(0, token, outer * shares[token, rank, None])
+        return result
+
+
+class SameExpertTwice(StackedExperts):
+    """Both choices of a token are the same expert: its two rows add up."""
+
+    def choose(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        shares, choice = scores.topk(1, dim=-1)
+        return torch.cat([shares, shares**2], dim=-1), choice.expand(-1, 2)
+
+
+class GroupedExperts(StackedExperts):
+    """Rows sorted by expert, in one grouped product; biases are added in place."""
+
+    def mixed(self, flat: Tensor, shares: Tensor, choice: Tensor) -> Tensor:
+        numbers, order = choice.reshape(-1).sort()
+        ends = numbers.bincount(minlength=self.count).cumsum(0).int()
+        rows = flat[order // self.chosen]
+        inner = self.gated(self.grouped(rows, self.up, ends).add_(self.up_bias[numbers]))
+        outer = self.grouped(inner, self.down.transpose(-2, -1), ends)
+        outer.add_(self.down_bias[numbers])
+        weighted = outer * shares.reshape(-1)[order].unsqueeze(-1)
+        return weighted[order.argsort()].view(len(flat), self.chosen, WIDTH).sum(dim=1)
+
+    def grouped(self, x: Tensor, stack: Tensor, ends: Tensor) -> Tensor:
+        return torch.ops.transformers.grouped_mm_fallback(x, stack, offs=ends)
+
+
+class BatchedExperts(StackedExperts):
+    """A copy of the expert's weights for each row, from the right and from the left."""
+
+    def mixed(self, flat: Tensor, shares: Tensor, choice: Tensor) -> Tensor:
+        numbers = choice.reshape(-1)
+        rows = flat.repeat_interleave(self.chosen, dim=0)
+        inner = torch.bmm(rows.unsqueeze(1), self.up[numbers]).squeeze(1) + self.up_bias[numbers]
+        outer = torch.bmm(self.down[numbers], self.gated(inner).unsqueeze(-1)).squeeze(-1)
+        outer.add_(self.down_bias[numbers])
+        return (outer * shares.reshape(-1, 1)).view(len(flat), self.chosen, WIDTH).sum(dim=1)
+
+
+class EveryExpert(StackedExperts):
+    """All rows times the weights of all experts, as llama4 does it: most of it for nothing."""
+
+    def mixed(self, flat: Tensor, shares: Tensor, choice: Tensor) -> Tensor:
+        scores = torch.zeros(len(flat), self.count, dtype=flat.dtype).scatter(1, choice, shares)
+        rows = flat.repeat(self.count, 1) * scores.T.reshape(-1, 1)
+        inner = self.gated(rows.view(self.count, -1, WIDTH) @ self.up)
+        return torch.bmm(inner, self.down.mT).view(self.count, -1, WIDTH).sum(dim=0)
+
+
+class SplitExperts(StackedExperts):
+    """Rows sorted by expert and split, one product each, joined again, as jetmoe does it. Some have no rows."""
+
+    def mixed(self, flat: Tensor, shares: Tensor, choice: Tensor) -> Tensor:
+        numbers, order = choice.reshape(-1).sort()
+        sizes = numbers.bincount(minlength=self.count).tolist()
+        parts = flat[order // self.chosen].split(sizes, dim=0)
+        inner = torch.cat([functional.linear(part, self.up[n].T) for n, part in enumerate(parts)], dim=0)
+        parts = self.gated(inner).split(sizes, dim=0)
+        outer = torch.cat([functional.linear(part, self.down[n]) for n, part in enumerate(parts)], dim=0)
+        result = torch.zeros_like(flat)
+        return result.index_add(0, order // self.chosen, outer * shares.reshape(-1)[order, None])
+
+
+class ExpertsByEinsum(BatchedExperts):
+    """The same in a way that has no rule."""
+
+    def mixed(self, flat: Tensor, shares: Tensor, choice: Tensor) -> Tensor:
+        numbers = choice.reshape(-1)
+        rows = flat.repeat_interleave(self.chosen, dim=0)
+        inner = self.gated(torch.einsum("sd,sdf->sf", rows, self.up[numbers]) + self.up_bias[numbers])
+        outer = torch.einsum("sf,sdf->sd", inner, self.down[numbers]) + self.down_bias[numbers]
+        return (outer * shares.reshape(-1, 1)).view(len(flat), self.chosen, WIDTH).sum(dim=1)
+
+
+class TableOfBiases(Causal):
+    """One table is the embedding of the tokens, a head, and the biases of experts; one stack is used as experts and is
+    repeated for each sample."""
+
+    def build(self) -> None:
+        self.table, self.stack = nn.Embedding(VOCABULARY, WIDTH), random_weights((2, WIDTH, WIDTH))
+        self.head.weight = self.table.weight
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        return self.table(input_ids)
+
+    def body(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, WIDTH)
+        chosen = (flat[:, 0] > 0).long()
+        biased = torch.tanh(flat) + self.table.weight[3 + chosen]
+        routed = torch.bmm(biased.unsqueeze(1), self.stack[chosen]).squeeze(1).view_as(x)
+        gates = self.stack.expand(len(x), -1, -1, -1).sum(dim=(1, 2)).unsqueeze(1)
+        return x + torch.tanh(routed) * torch.tanh(gates)
+
+
 class OneTokenOfEach(Causal):
     """A layer that sees one position of each sample: as many rows as there are samples."""
 
@@ -354,6 +482,26 @@ class HeadsOfLogits(Causal):
         return self.head(self.norm(x.unflatten(-1, (2, 3))).flatten(-2))
 
 
+class IgnoresTheMask(Causal):
+    """What a position sees depends on how long the row is, padding included."""
+
+    def build(self) -> None:
+        self.layer = nn.Linear(WIDTH, WIDTH)
+
+    def body(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.layer(x)) / x.shape[1]
+
+
+class MixesRows(Causal):
+    """What a row gives depends on the other rows, so that each must be a batch of its own."""
+
+    def build(self) -> None:
+        self.layer = nn.Linear(WIDTH, WIDTH)
+
+    def body(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.layer(x) + x[:, :1].mean(dim=0, keepdim=True))
+
+
 class Unused(Causal):
     """A layer that is never called, one whose result is not used, one whose result is multiplied by zero."""
 
@@ -417,6 +565,36 @@ class InPlace(Causal):
         x = functional.relu_(self.layer(x) + 0.1)
         x = self.norm(x).mul_(0.5)
         return (x * self.scale).tanh_()
+
+
+class ResultsInPlace(Causal):
+    """What operations with a rule give, or a view of it, is changed in place by what has a gradient of its own."""
+
+    def build(self) -> None:
+        self.table = nn.Embedding(64, WIDTH)
+        self.layer, self.norm = nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH)
+        self.bare = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.register_buffer("fixed", torch.randn(WIDTH, WIDTH))
+        self.scale, self.shift = random_weights((WIDTH,)), random_weights((WIDTH,))
+        self.stack = random_weights((2, WIDTH, WIDTH))
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        x = self.embedding(input_ids)
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        x += self.table(places.unsqueeze(0))
+        return x.view(*x.shape[:2], 2, 3).mul_(1.5).flatten(-2)
+
+    def body(self, x: Tensor) -> Tensor:
+        before = torch.sin(x)
+        for result in (self.layer(x), self.bare(x), x @ self.stack[0], self.norm(x), x * self.scale, x + self.shift):
+            result += before
+            result[:, :, 0] *= 0.5
+            result.view(-1, WIDTH)[:, 1:].add_(before.view(-1, WIDTH)[:, :1])
+            before = torch.sin(result)
+        flat = functional.linear(before.view(-1, WIDTH), self.fixed, self.shift)
+        before += 1  # no gradient of a parameter needs it
+        flat.mul_(0.5).view_as(x)[:, -1] *= 2
+        return torch.tanh(flat.view_as(x)) + before
 
 
 class ParameterInPlace(Causal):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import EllipsisType
 
 import odd_models
 from odd_models import Causal, samples_of
 from torch import Tensor
 
-from lwf_assets.engine.gradients.blocks import GradientsOfSamples
+from lwf_assets.engine.gradients.blocks import GradientsOfSamples, RowsOfParameter
 
 EIGHT_TOKENS = samples_of((3, 5), (2, 6), (4, 4), (1, 7), (5, 3))
 
@@ -27,7 +26,7 @@ EXACT = {
 class Nothing:
     """A reduction that keeps nothing."""
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         for _ in gradients:
             pass
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lwf_assets.engine.gradients.autograd_graph import parameters_reached_by
-from lwf_assets.engine.gradients.factors import Factor, Outer, Whole
+from lwf_assets.engine.gradients.factors import Factor, Outer, Routed, Whole
 from lwf_assets.engine.gradients.operations import NODES_WITH_RULE
 from lwf_assets.engine.gradients.rules import RULES
 from lwf_assets.engine.gradients.watch import GradientWatch
@@ -46,6 +46,11 @@ def dense(factor: Factor, shape: torch.Size) -> Tensor:
         return torch.einsum("npr,npc->nrc", factor.left, factor.right)
     if isinstance(factor, Whole):
         return factor.gradients.double()
+    if isinstance(factor, Routed):
+        stack = torch.zeros(BATCH, *shape, dtype=torch.float64)
+        return stack.index_put_(
+            (factor.samples, factor.matrices), torch.einsum("pr,pc->prc", factor.left, factor.right), accumulate=True
+        )
     result = torch.zeros(len(factor.ids), *shape, dtype=torch.float64)
     for row, ids, values in zip(result, factor.ids, factor.values, strict=True):
         row.index_add_(0, ids, values)

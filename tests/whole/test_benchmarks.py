@@ -27,7 +27,7 @@ def _no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_peers")
 def test_a_quick_run_measures_and_writes_the_page(tmp_path: Path) -> None:
-    sections = ("race", "accuracy", "growth", "training", "generation")
+    sections = ("race", "accuracy", "growth", "experts", "training", "generation")
     main(["--quick", "--out", str(tmp_path), *(word for name in sections for word in ("--only", name))])
     raw = json.loads((tmp_path / "performance.json").read_text())
     assert set(raw) == set(sections)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from places import ROOT
 from tiny import load_tiny, random_samples, save_tiny_model, tiny_llama, tiny_tokenizer, write_prompts
 from torch import Tensor
@@ -199,6 +200,7 @@ def _train(
     *callbacks: TrainerCallback,
     model: PreTrainedModel | None = None,
     resume: str | None = None,
+    peft_config: LoraConfig | None = None,
     **settings: Any,
 ) -> PreTrainedModel:
     """Six steps of SFTTrainer on the tiny model; the model that it trained."""
@@ -218,6 +220,7 @@ def _train(
         train_dataset=Dataset.from_list(ROWS),
         processing_class=tiny_tokenizer(),
         callbacks=list(callbacks),
+        peft_config=peft_config,
     )
     trainer.train(resume_from_checkpoint=resume)
     return trainer.model
@@ -279,6 +282,27 @@ def test_what_is_frozen_stays_as_it_was(tmp_path: Path) -> None:
         assert moved
         assert all("layers.1." in parameter_name for parameter_name in moved)
     assert _differing(trained["forgotten"], trained["vanilla"])
+
+
+def test_it_forgets_in_an_adapter_of_trls_own_and_resumes(tmp_path: Path) -> None:
+    """`peft_config` makes SFTTrainer train an adapter: the callback moves it and nothing else."""
+
+    def adapter() -> LoraConfig:
+        return LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+
+    vanilla = _train(tmp_path / "vanilla", peft_config=adapter())
+    whole, resumed = _unlearning(), _unlearning()
+    forgotten = _train(tmp_path / "forgotten", whole, peft_config=adapter())
+    moved = _differing(_weights(forgotten), _weights(vanilla))
+    assert moved
+    assert all(".lora_" in name for name in moved)
+    kept, gone = (negative_log_likelihoods(model, FORGOTTEN) for model in (vanilla, forgotten))
+    assert sum(gone) > sum(kept) + 0.01
+    checkpoint = tmp_path / "forgotten" / "checkpoint-3"
+    assert (checkpoint / "adapter_model.safetensors").exists()
+    again = _train(tmp_path / "forgotten", resumed, resume=str(checkpoint), peft_config=adapter())
+    assert not _differing(_weights(again), _weights(forgotten))
+    assert resumed.ledger == whole.ledger
 
 
 # The page

@@ -10,6 +10,7 @@ import pytest
 from places import FIXTURES
 
 from lwf_assets.graph.cells import Cell, cells
+from lwf_assets.graph.settings import JsonSettings, context_settings, fields_of
 from lwf_assets.graph.table import ASSET
 from lwf_assets.lineage.audit import audit
 from lwf_assets.planning.plan import Action, make_plan
@@ -45,11 +46,21 @@ ENCODED = {
     "arm_checkpoint": "1",
 }
 """Later: a prompt that brought the beginning of text had it twice, and one might be followed by an end of text."""
+DRAWN = {"self_generated_corpus": "1"}
+"""Later: draws followed from the batch that a prompt fell into, so `generation.batch_size` was part of the recipe."""
 
 
 def versions_as_they_were(versions: dict[str, str], patch: pytest.MonkeyPatch) -> None:
     for name, version in versions.items():
         patch.setitem(ASSET, name, replace(ASSET[name], code_version=version))
+    if "self_generated_corpus" in versions:
+        patch.setitem(
+            ASSET, "self_generated_corpus", replace(ASSET["self_generated_corpus"], settings=_corpus_settings)
+        )
+
+
+def _corpus_settings(study: Study) -> JsonSettings:
+    return {"context": context_settings(study), "generation": fields_of(study.generation, without=("engine",))}
 
 
 def test_it_plans_nothing_to_do(old: tuple[Study, Home], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +72,7 @@ def test_it_plans_nothing_to_do(old: tuple[Study, Home], monkeypatch: pytest.Mon
     assert {str(step.cell): step.reasons for step in plan.steps if step.action != Action.NOTHING} == {}
 
 
-@pytest.mark.parametrize("raised", [MEASURED, DATA, ENCODED], ids=["measured", "data", "encoded"])
+@pytest.mark.parametrize("raised", [MEASURED, DATA, ENCODED, DRAWN], ids=["measured", "data", "encoded", "drawn"])
 def test_what_is_computed_otherwise_since_is_stale_for_that_reason(
     old: tuple[Study, Home], monkeypatch: pytest.MonkeyPatch, raised: dict[str, str]
 ) -> None:
@@ -79,6 +90,9 @@ def test_what_is_computed_otherwise_since_is_stale_for_that_reason(
         assert f"its code changed: {raised[name]} -> {now[name]}" in reasons
     if raised is MEASURED:  # nothing but the reports is made from them
         assert {step.cell.asset for step in stale} == {*MEASURED, *FOLLOWING}
+    if raised is DRAWN:
+        made_before = {"base_model", "control_base", "reference_checkpoint", "fisher_diagonal", *DATA}
+        assert not made_before & {step.cell.asset for step in stale}
     if raised is DATA:
         assert not {"base_model", "control_base"} & {step.cell.asset for step in stale}
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.chat import Prompt
-from lwf_assets.engine.generation import generate, response_end_ids, response_text
+from lwf_assets.engine.generation import BatchSize, response_end_ids, response_text
 from lwf_assets.engine.loss import sample_losses
 from lwf_assets.engine.model_state import left_as_found
+from lwf_assets.engine.row_separation import check_row_separation
 from lwf_assets.engine.samples import (
-    TOKEN_BUDGET,
     Context,
     Sample,
     batches_by_length,
@@ -20,6 +21,8 @@ from lwf_assets.engine.samples import (
     encode_choice,
     encode_prompt,
 )
+from lwf_assets.engine.shared_generation import generate_together
+from lwf_assets.engine.token_budget import TokenBudget, out_of_memory_named, tokens_that_fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,7 +35,7 @@ def greedy_responses(
     *,
     max_new_tokens: int,
     context: Context,
-    batch_size: int = 16,
+    batch_size: BatchSize = 16,
 ) -> list[str]:
     """The likeliest continuation, token by token, of each (id, prompt)."""
     encoded = [
@@ -40,7 +43,7 @@ def greedy_responses(
         for row_id, prompt in prompts
     ]
     end_ids = response_end_ids(model, tokenizer, [prompt for _, prompt in prompts])
-    responses = generate(
+    responses = generate_together(
         model,
         encoded,
         max_new_tokens=max_new_tokens,
@@ -51,6 +54,7 @@ def greedy_responses(
     return [response_text(tokenizer, response, end_ids) for response in responses]
 
 
+@out_of_memory_named()
 @torch.no_grad()
 def likeliest_choices(
     model: PreTrainedModel,
@@ -59,7 +63,7 @@ def likeliest_choices(
     choices: Sequence[Sequence[str]],
     *,
     context: Context,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: TokenBudget = "auto",
 ) -> list[str]:
     """The choice with the highest log-likelihood (summed over its tokens) after each (id, prompt).
 
@@ -71,11 +75,16 @@ def likeliest_choices(
         for choice in texts:
             candidates.append(encode_choice(tokenizer, prompt, choice, context=context, row_id=row_id))
             owners.append((index, choice))
-    best: dict[int, tuple[float, str]] = {}
+    check_row_separation(model, candidates)
+    together = processes.here()
+    mine = together.share(candidates)
+    losses, budget = [0.0] * len(mine), tokens_that_fit(model, token_budget, differentiated=False)
     with left_as_found(model):
-        for indices in batches_by_length(candidates, token_budget):
-            batch = collate([candidates[i] for i in indices]).to(model.device)
-            for i, loss in zip(indices, sample_losses(model, batch, reduction="sum").tolist(), strict=True):
-                owner, choice = owners[i]
-                best[owner] = min(best.get(owner, (loss, choice)), (loss, choice))
+        for places in batches_by_length([candidates[index] for index in mine], budget):
+            batch = collate([candidates[mine[place]] for place in places]).to(model.device)
+            for place, loss in zip(places, sample_losses(model, batch, reduction="sum").tolist(), strict=True):
+                losses[place] = loss
+    best: dict[int, tuple[float, str]] = {}
+    for (owner, choice), loss in zip(owners, together.gather(mine, losses), strict=True):
+        best[owner] = min(best.get(owner, (loss, choice)), (loss, choice))
     return [best[index][1] for index in range(len(prompts))]

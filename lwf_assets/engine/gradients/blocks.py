@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from types import EllipsisType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from lwf_assets.engine.gradients.factors import Factor, Outer, Scattered, Whole
+from lwf_assets.engine.gradients import fused
+from lwf_assets.engine.gradients.factors import Factor, Outer, Routed, Scattered, Whole
 
 BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**25}
 """Elements that are formed at once, by type of device: of one sample on a CPU, where each core works on a sample of its
@@ -20,15 +22,28 @@ GradientsOfSamples = tuple[Tensor, Tensor]
 """Which samples, [n], and their gradients, [n, *shape]. They must not be kept and may be overwritten."""
 
 
+RowsOfParameter = slice | EllipsisType | tuple[int, slice]
+"""An index of rows of a parameter; of a stack of matrices, the number of one and rows of it."""
+
+
 class Reduction(Protocol):
     """What becomes of the per-sample gradients."""
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
-        """Gradients of some rows of the parameter `name`, for all samples of a batch; each element comes once."""
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
+        """Gradients of some rows of the parameter `name`, for samples of a batch; each element of a sample comes once,
+        or not at all if it is zero."""
 
     def add_rows(self, name: str, rows: Tensor, gradients: GradientsOfSamples) -> None:
         """Gradients [samples, n, columns] of the rows [samples, n], which differ from sample to sample. A row that
         appears there twice has gradient zero at all places but one."""
+
+
+@runtime_checkable
+class FusedReduction(Reduction, Protocol):
+    """A reduction that can do without the gradients of a matrix where `fused.py` has what it needs of them."""
+
+    def add_products(self, name: str, products: fused.Products) -> None:
+        """In place of `add`, for the whole of a matrix and all samples of a batch."""
 
 
 def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Tensor, name: str) -> None:
@@ -41,47 +56,82 @@ def reduce_factors(factors: Sequence[Factor], reduction: Reduction, samples: Ten
         name: of the parameter.
 
     Raises:
-        ValueError: some factors are those of a vector, others those of a matrix; no rule gives both.
+        ValueError: some factors are those of a vector, others those of a matrix or a stack; no rules give both.
     """
     whole = [factor.gradients for factor in factors if isinstance(factor, Whole)]
     outer = [factor for factor in factors if isinstance(factor, Outer)]
     scattered = [factor for factor in factors if isinstance(factor, Scattered)]
+    routed = [factor for factor in factors if isinstance(factor, Routed)]
+    if routed and (outer or scattered):
+        raise ValueError(f"{name} is used both as a matrix and as a stack")
     if whole:
-        if outer or scattered:
-            raise ValueError(f"{name} is used both as a vector and as a matrix")
-        reduction.add(name, ..., [(samples, torch.stack(whole).sum(dim=0))])
+        total = torch.stack(whole).sum(dim=0)
+        others: list[Factor] = [*routed, *outer, *scattered]
+        for factor in others:
+            total += _in_full(factor, total)
+        reduction.add(name, ..., [(samples, total)])
+        return
+    if routed:
+        _reduce_routed(routed, reduction, samples, name)
     ids = torch.cat([factor.ids for factor in scattered], dim=1) if scattered else None
     if outer:
-        _reduce_products(outer, ids, reduction, samples, name)
+        _reduce_products([(samples, outer)], ids, reduction, name)
     if ids is not None:
         values = torch.cat([factor.values for factor in scattered], dim=1)
         _reduce_rows(ids, values, outer, reduction, samples, name)
 
 
+def _in_full(factor: Factor, like: Tensor) -> Tensor:
+    """The gradients of all samples at once, where another use of the parameter has given them so."""
+    if isinstance(factor, Outer) and like.ndim == 3:
+        return factor.left.mT @ factor.right
+    result = torch.zeros_like(like)
+    if isinstance(factor, Routed) and like.ndim == 4:
+        there = factor.matrices < factor.count
+        products = factor.left[there].unsqueeze(2) * factor.right[there].unsqueeze(1)
+        places = (factor.samples[there], factor.matrices[there])
+        return result.index_put_(places, products.to(like.dtype), accumulate=True)
+    if isinstance(factor, Scattered) and like.ndim == 3:
+        rows = torch.arange(len(like), device=like.device).unsqueeze(1).expand_as(factor.ids)
+        return result.index_put_((rows, factor.ids), factor.values.to(like.dtype), accumulate=True)
+    raise ValueError("a parameter is used both as a vector and as a matrix or a stack")
+
+
 def _reduce_products(
-    outer: Sequence[Outer], apart: Tensor | None, reduction: Reduction, samples: Tensor, name: str
+    groups: Sequence[tuple[Tensor, Sequence[Outer]]],
+    apart: Tensor | None,
+    reduction: Reduction,
+    name: str,
+    matrix: int | None = None,
 ) -> None:
-    """Tile by tile; of each sample without the rows `apart` ([batch, n]), which count as zero here."""
-    left = outer[0].left
-    rows, columns = left.shape[2], outer[0].right.shape[2]
-    keep = None if apart is None else left.new_ones(len(samples), rows).scatter_(1, apart, 0).unsqueeze(1)
-    height, together = _block_shape(left.device, len(samples), rows, columns)
+    """By kernels that form no gradient in memory, or tile by tile, of groups of samples with as many positions each. Of
+    a single group, the rows `apart` ([batch, n]) of each sample count as zero here. Of a stack of matrices, it is the
+    one of the number `matrix`."""
+    most, factor = max(len(samples) for samples, _ in groups), groups[0][1][0]
+    left, rows, columns = factor.left, factor.left.shape[2], factor.right.shape[2]
+    keep = None if apart is None else apart.new_ones(most, rows, dtype=torch.uint8).scatter_(1, apart, 0)
+    if matrix is None and len(groups) == 1 and isinstance(reduction, FusedReduction) and fused.suits(groups[0][1]):
+        reduction.add_products(name, fused.joined(groups[0][1], keep, groups[0][0]))
+        return
+    height, together = _block_shape(left.device, most, rows, columns)
     memory = left.new_empty(together * height * columns)
 
     def gradients(tile: slice) -> Iterator[GradientsOfSamples]:
-        for first in range(0, len(samples), together):
-            some = slice(first, first + together)
-            shape = (len(samples[some]), tile.stop - tile.start, columns)
-            result = memory[: math.prod(shape)].view(shape)  # contiguous, or the products become slow
-            for number, factor in enumerate(outer):
-                part = factor.left[some, :, tile]
-                part = part if keep is None else part * keep[some, :, tile]
-                torch.baddbmm(result, part.mT, factor.right[some], beta=0 if number == 0 else 1, out=result)
-            yield samples[some], result
+        for samples, outer in groups:
+            for first in range(0, len(samples), together):
+                some = slice(first, first + together)
+                here = samples[some]
+                shape = (len(here), tile.stop - tile.start, columns)
+                result = memory[: math.prod(shape)].view(shape)  # contiguous, or the products become slow
+                for number, factor in enumerate(outer):
+                    part = factor.left[some, :, tile]
+                    part = part if keep is None else part * keep[some, None, tile]
+                    torch.baddbmm(result, part.mT, factor.right[some], beta=0 if number == 0 else 1, out=result)
+                yield here, result
 
     for top in range(0, rows, height):
         tile = slice(top, min(top + height, rows))
-        reduction.add(name, tile, gradients(tile))
+        reduction.add(name, tile if matrix is None else (matrix, tile), gradients(tile))
 
 
 def _block_shape(device: torch.device, samples: int, rows: int, columns: int) -> tuple[int, int]:
@@ -107,3 +157,55 @@ def _reduce_rows(
         left = factor.left.gather(2, index) * first.unsqueeze(1)
         gradients += left.mT @ factor.right
     reduction.add_rows(name, ids, (samples, gradients))
+
+
+def _reduce_routed(routed: Sequence[Routed], reduction: Reduction, samples: Tensor, name: str) -> None:
+    """Matrix by matrix, as products of those samples that have rows there."""
+    count, batch = routed[0].count, len(samples)
+    places = torch.cat([factor.matrices * batch + factor.samples for factor in routed])
+    left, right = (
+        factors[0] if len(factors) == 1 else torch.cat(factors)
+        for factors in zip(*((factor.left, factor.right) for factor in routed), strict=True)
+    )
+    if not (places.diff() >= 0).all():  # a grouped product has them in this order
+        order = places.argsort(stable=True)
+        left, right = left[order], right[order]
+    table = places.bincount(minlength=count * batch)[: count * batch].view(count, batch).tolist()
+    together = torch.get_num_threads() if left.device.type == "cpu" else batch
+    start = 0
+    for matrix, lengths in enumerate(table):
+        starts = list(itertools.accumulate(lengths, initial=start))
+        groups = []
+        for alike in _alike(lengths, together):
+            outer = _padded(left, right, [(starts[number], lengths[number]) for number in alike])
+            first = alike[0]
+            some = (
+                samples[first : first + 1] if len(alike) == 1 else samples[torch.tensor(alike, device=samples.device)]
+            )
+            groups.append((some, [outer]))
+        if groups:
+            _reduce_products(groups, None, reduction, name, matrix)
+        start = starts[-1]
+
+
+def _alike(lengths: Sequence[int], together: int) -> Iterator[list[int]]:
+    """Numbers of those that have a length, at most `together`, the shortest at least half as long as the longest."""
+    group: list[int] = []
+    for number in sorted((n for n, length in enumerate(lengths) if length), key=lambda n: -lengths[n]):
+        if group and (len(group) == together or 2 * lengths[number] < lengths[group[0]]):
+            yield group
+            group = []
+        group.append(number)
+    if group:
+        yield group
+
+
+def _padded(left: Tensor, right: Tensor, stretches: Sequence[tuple[int, int]]) -> Outer:
+    """Rows `start` to `start + length`, one sample for each pair of the two; the longest comes first."""
+    start, longest = stretches[0]
+    if len(stretches) == 1:
+        return Outer(left[start : start + longest].unsqueeze(0), right[start : start + longest].unsqueeze(0))
+    starts, lengths = torch.tensor(stretches, device=left.device).T.unsqueeze(-1)
+    steps = torch.arange(longest, device=left.device)
+    rows = starts + steps.minimum(lengths - 1)
+    return Outer(left[rows] * (steps < lengths).unsqueeze(-1), right[rows])

@@ -21,6 +21,21 @@ class Outer:
 
 
 @dataclass(frozen=True)
+class Routed:
+    """For a stack of `count` matrices, as experts have it: matrix m of sample n's gradient is the sum of
+    left_r^T right_r over those rows r with samples[r] = n and matrices[r] = m.
+
+    left [r, rows], right [r, columns], samples and matrices [r]. Rows whose matrix is `count` belong to none.
+    """
+
+    left: Tensor
+    right: Tensor
+    samples: Tensor
+    matrices: Tensor
+    count: int
+
+
+@dataclass(frozen=True)
 class Scattered:
     """Row `ids[n, t]` of sample n's gradient gets `values[n, t]`: ids [batch, positions], values [.., columns]."""
 
@@ -35,4 +50,4 @@ class Whole:
     gradients: Tensor
 
 
-Factor = Outer | Scattered | Whole
+Factor = Outer | Routed | Scattered | Whole

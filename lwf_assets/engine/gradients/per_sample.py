@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,13 +26,14 @@ from lwf_assets.engine.gradients.rules import RULES
 from lwf_assets.engine.gradients.watch import GradientWatch
 from lwf_assets.engine.loss import LossReduction, sample_losses
 from lwf_assets.engine.model_state import left_as_found
+from lwf_assets.engine.row_separation import RowSeparation, check_row_separation
 from lwf_assets.engine.samples import (
-    TOKEN_BUDGET,
     Sample,
     batches_by_length,
     collate,
     count_predicting_positions,
 )
+from lwf_assets.engine.token_budget import TokenBudget, out_of_memory_named, tokens_that_fit
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
 
@@ -48,9 +49,10 @@ def reduce_per_sample_gradients(
     samples: Sequence[Sample],
     reduction: Reduction,
     *,
+    only: Collection[str] | None = None,
     loss_reduction: LossReduction = "mean",
     batch_size: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: TokenBudget = "auto",
     progress: Progress = SILENT,
 ) -> list[float]:
     """Feed every sample's gradient to `reduction`; give back each sample's loss, in nats.
@@ -63,15 +65,25 @@ def reduce_per_sample_gradients(
         model: any transformers causal language model; left as found.
         samples: in any order.
         reduction: gets every block of every gradient.
+        only: names of the parameters whose gradients are wanted; None for all. They need not be trainable.
         loss_reduction: a sample's loss is the mean or the sum over its response tokens.
         batch_size: samples in memory at once, at most; None for as many as `token_budget` allows.
-        token_budget: tokens in memory at once, padding included; a longer sample is a batch of its own.
+        token_budget: tokens in memory at once, padding included; a longer sample is a batch of its own. `auto` is
+            asked when all that `reduction` holds is there.
         progress: notified of every sample.
+
+    Raises:
+        LwfError: a batch does not fit into the GPU's memory.
     """
     losses = [0.0] * len(samples)
-    with left_as_found(model) as parameters, torch.enable_grad():
+    budget = tokens_that_fit(model, token_budget, differentiated=True)
+    with left_as_found(model, only) as parameters, torch.enable_grad(), out_of_memory_named():
         work = _Work(model, parameters, reduction, loss_reduction)
-        batches = list(_rows_unlike_positions(samples, batches_by_length(samples, token_budget, batch_size)))
+        separation = check_row_separation(model, samples)
+        size = 1 if separation is RowSeparation.NONE else batch_size
+        equal = separation is RowSeparation.EQUAL
+        groups = batches_by_length(samples, budget, size, equal=equal)
+        batches = list(_rows_unlike_positions(samples, groups))
         work.rehearse(samples, batches)
         for indices in batches:
             batch_losses = work.reduce([samples[index] for index in indices], indices)

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter, functional
+from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
-from lwf_assets.engine.gradients.autograd_graph import is_flattened
 from lwf_assets.engine.gradients.factors import Factor
+from lwf_assets.engine.gradients.rows import Rows, RowsOfTensors
 from lwf_assets.errors import LwfError
 
 AUTOCAST = (
@@ -28,14 +28,29 @@ AUTOCAST = (
 
 
 @dataclass(frozen=True)
-class LookedUpOnce:
-    """Rows of a parameter that were looked up once for all samples; `version` shows whether they were changed since."""
+class Part:
+    """What of the parameter `name` a tensor is, but for a constant or its type: the whole, or `transposed` in its last
+    two dimensions, or `reshaped`; or of its `count` matrices those with the numbers `matrices`, in this order (a single
+    one if that has no dimensions)."""
+
+    name: str
+    transposed: bool = False
+    reshaped: bool = False
+    matrices: Tensor | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """Rows `ids` of a parameter of `count` rows, which were looked up without saying for which samples; `version` shows
+    whether they were changed since."""
 
     result: Tensor
     version: int
     ids: Tensor
-    padding_id: int | None
-    names: list[str | None]
+    name: str
+    count: int
+    padding_id: int | None = None
 
 
 class GradientWatch(TorchFunctionMode):
@@ -43,14 +58,15 @@ class GradientWatch(TorchFunctionMode):
 
     Args:
         parameters: those to be watched; each must require a gradient.
-        shape: [batch, positions] of the input ids; the two must differ, lest one be taken for the other. A tensor
-            belongs to the samples row by row if its first dimension is the batch, or batch and positions flattened.
+        shape: [batch, positions] of the input ids; the two must differ, lest one be taken for the other.
         receive: called in the backward pass with a parameter's name and the factor of one of its uses.
         rules: by operation, what takes its place: called with the watch and the operation's own arguments.
         nodes_with_rule: the autograd nodes that these leave in the graph.
 
     Attributes:
         anchor: what every watched operation depends on: the input to ask a backward pass for.
+        rows: whose the rows of a tensor are.
+        shapes: those of the parameters.
         uses: how often the forward pass has used each parameter in an operation with a rule.
     """
 
@@ -69,21 +85,23 @@ class GradientWatch(TorchFunctionMode):
             raise ValueError("batch and positions must differ; use one sample less")
         self.receive = receive
         self._rules = rules
-        self._nodes_with_rule = nodes_with_rule
         self.uses: dict[str, int] = {}
-        self._names = {id(parameter): name for name, parameter in parameters.items()}
+        self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        self._parts = {id(parameter): Part(name) for name, parameter in parameters.items()}
         self._copies: dict[int, tuple[Tensor, int]] = {}
-        self._looked_up_once: dict[int, LookedUpOnce] = {}
+        self._looked_up: dict[int, LookedUp] = {}
         self._in_forward = True
         self._at_last_position: list[tuple[str, Tensor]] = []
         device = next(iter(parameters.values())).device
+        self.rows = RowsOfTensors(shape, device, nodes_with_rule=nodes_with_rule)
         self.anchor = torch.zeros((), device=device, requires_grad=True)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        rule = self._rules.get(func) if "out" not in kwargs else None
+        # Operators outside torch are known by name: they exist only once their library is imported.
+        rule = self._rules.get(getattr(func, "_qualified_op_name", func)) if "out" not in kwargs else None
         if rule is not None and torch.is_autocast_enabled(self.anchor.device.type):
             raise LwfError(AUTOCAST)
         result = rule(self, *args, **kwargs) if rule is not None else NotImplemented
@@ -93,13 +111,19 @@ class GradientWatch(TorchFunctionMode):
         self._in_forward = False
         super().__exit__(*exception)  # type: ignore[no-untyped-call]
 
-    def name_of(self, value: object) -> str | None:
-        """Name of the watched parameter that `value` is, or equals but for a constant or its type."""
+    def part_of(self, value: object) -> Part | None:
+        """What of a watched parameter `value` is."""
         if not isinstance(value, Tensor):
             return None
         copy = self._copies.get(id(value))
         changed_since = copy is not None and copy[0]._version != copy[1]
-        return None if changed_since else self._names.get(id(value))
+        return None if changed_since else self._parts.get(id(value))
+
+    def name_of(self, value: object) -> str | None:
+        """Name of the watched parameter that `value` is as a whole, or equals but for a constant or its type."""
+        part = self.part_of(value)
+        whole = part is not None and not (part.transposed or part.reshaped or part.matrices is not None)
+        return part.name if part is not None and whole else None
 
     def names_of(self, *operands: Tensor | None) -> list[str | None] | None:
         """Names of those operands that are watched; None if none is, or if another one needs a gradient of its own."""
@@ -111,60 +135,47 @@ class GradientWatch(TorchFunctionMode):
         return None if foreign or not any(names) else names
 
     def alias(self, source: object, result: Tensor) -> Tensor:
-        """Note that `result` is the parameter `source` but for a constant or its type: gradients of one are gradients
-        of the other."""
-        name = self.name_of(source)
+        """Note that `result` is what `source` is of a parameter but for a constant or its type: gradients of one are
+        gradients of the other."""
+        part = self.part_of(source)
+        return result if part is None or result is source else self.note_part(part, result)
+
+    def note_part(self, part: Part, result: Tensor) -> Tensor:
+        """Note that `result` is this part of a parameter."""
         # A copy as integers, or where no gradient is wanted, is a constant.
-        if name is not None and result is not source and result.requires_grad and result.is_floating_point():
-            self._names[id(result)] = name
+        if result.requires_grad and result.is_floating_point():
+            self._parts[id(result)] = part
             # Kept: the id of a tensor that no longer exists may be given to another.
             self._copies[id(result)] = (result, result._version)
         return result
 
-    def is_in_order(self, tensor: Tensor, trailing: int = 1) -> bool:
-        """Whether the rows of `tensor`, all but its trailing dimensions, are those of sample 0, of sample 1, and so on.
+    def note_lookup(self, result: Tensor, ids: Tensor, name: str, count: int, padding_id: int | None = None) -> Tensor:
+        """Note that `result` is the rows `ids` of the parameter `name` of `count` rows.
 
-        A first dimension that is flattened must have all positions, and in their order.
+        Its gradients can be told apart only where a sum brings it together with the samples: until then it has no rule.
         """
-        leading = tensor.shape[: tensor.ndim - trailing]
-        if self.batch == 1:
-            return True
-        if len(leading) > 1:
-            return leading[0] == self.batch
-        return leading[0] == self.batch * self.positions and is_flattened(
-            tensor, (self.batch, self.positions), apart=self._nodes_with_rule
-        )
-
-    def note_lookup(self, ids: Tensor, weight: Tensor, padding_id: int | None, names: list[str | None]) -> Tensor:
-        """The rows `ids`, [positions] or [1, positions], of `weight`, the same for all samples.
-
-        Its gradients can be told apart only where a sum spreads it over the samples: until then it has no rule.
-        """
-        result = functional.embedding(ids, weight, padding_id)
-        self._looked_up_once[id(result)] = LookedUpOnce(result, result._version, ids.reshape(-1), padding_id, names)
+        if result.requires_grad:
+            self._looked_up[id(result)] = LookedUp(result, result._version, ids, name, count, padding_id)
         return result
 
-    def lookup_of(self, value: object) -> LookedUpOnce | None:
-        """The lookup that gave `value`, if it was one for all samples."""
-        lookup = self._looked_up_once.get(id(value)) if isinstance(value, Tensor) else None
+    def lookup_of(self, value: object) -> LookedUp | None:
+        """The lookup that gave `value`, if it was one that did not say for which samples."""
+        lookup = self._looked_up.get(id(value)) if isinstance(value, Tensor) else None
         return None if lookup is None or lookup.result._version != lookup.version else lookup
 
-    def by_sample(self, tensor: Tensor, trailing: int = 1) -> Tensor:
-        """`tensor` as [batch, positions, ..trailing dimensions]."""
-        return tensor.reshape(self.batch, -1, *tensor.shape[tensor.ndim - trailing :])
-
-    def tell(self, gradient: Tensor, *found: tuple[str | None, Callable[[], Factor]]) -> None:
-        """Hand out the factors that follow from the `gradient` of an operation's result."""
+    def tell(self, rows: Rows, gradient: Tensor | None, *found: tuple[str | None, Callable[[], Factor]]) -> None:
+        """Hand out the factors that follow from the `gradient` of an operation's result, which has these rows; None
+        for one that has no positions."""
         if self._in_forward:
             raise LwfError(
                 "the model differentiates within its forward pass, which cannot be told apart from the backward pass "
                 "of its loss: gradients of single samples cannot be computed for it"
             )
-        by_position = self.by_sample(gradient) if gradient.ndim == 2 else gradient
+        at_last = rows.any_at_last_position(gradient) if self.batch > 1 and gradient is not None else None
         for name, factor in found:
             if name is not None:
-                if by_position.shape[1] == self.positions:
-                    self._at_last_position.append((name, by_position[:, -1].any()))
+                if at_last is not None:
+                    self._at_last_position.append((name, at_last))
                 self.receive(name, factor())
 
     def check_order(self) -> None:
@@ -185,7 +196,7 @@ class GradientWatch(TorchFunctionMode):
                 f"that gradients of single samples cannot be told apart; give it one sample at a time (token_budget: 1)"
             )
 
-    def expect(self, names: list[str | None]) -> None:
+    def expect(self, *names: str | None) -> None:
         """Count one use of each."""
         for name in names:
             if name is not None:

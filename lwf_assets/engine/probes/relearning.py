@@ -9,7 +9,8 @@ import torch
 
 from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
 from lwf_assets.engine.model_state import in_evaluation_mode
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample, collate, seeded_batch
+from lwf_assets.engine.samples import Sample, collate, seeded_batch
+from lwf_assets.engine.token_budget import TokenBudget
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,7 +25,7 @@ def relearning_curve(
     batch_size: int,
     seed: int,
     pad_id: int = 0,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: TokenBudget = "auto",
 ) -> list[float]:
     """How fast `model` takes up `samples` again: knowledge that was only hidden comes back in few steps.
 

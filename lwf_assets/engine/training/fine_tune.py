@@ -14,16 +14,26 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lwf_assets.disk.sums import is_as_summed, write_sums
+from lwf_assets.engine import processes
 from lwf_assets.engine.loss import token_losses
 from lwf_assets.engine.precision import Autocast, use_bfloat16
-from lwf_assets.engine.samples import Batch, Sample, collate
+from lwf_assets.engine.row_separation import check_row_separation
+from lwf_assets.engine.samples import IGNORED, Batch, Sample, collate
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
     from transformers import PreTrainedModel
 
     from lwf_assets.engine.training.penalties import Penalty
+
+
+SHARDED: dict[str, Any] = {
+    "fsdp": True,
+    "fsdp_config": {"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "state_dict_type": "FULL_STATE_DICT"},
+}
+"""Of the Trainer's arguments."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +69,12 @@ def fine_tune(
     progress: Progress = SILENT,
     label: str = "Fine-tuning",
     penalty: Penalty | None = None,
+    sharded: bool = False,
 ) -> list[LossPoint]:
     """Train `model` in place on the response tokens of `samples`.
+
+    Processes that have joined share each batch: the weights are those of one process, but for rounding (and for
+    dropout, whose draws are others).
 
     Args:
         model: a causal language model, on its device.
@@ -69,7 +83,7 @@ def fine_tune(
         folder: where checkpoints go. Training resumes from the newest complete one in it.
         max_steps: optimizer steps; give this or `epochs`.
         epochs: passes over `samples`.
-        batch_size: samples per step and device.
+        batch_size: samples per step, over all processes together.
         gradient_accumulation: batches per optimizer step.
         learning_rate: AdamW's peak learning rate.
         schedule: of the learning rate.
@@ -86,21 +100,32 @@ def fine_tune(
         penalty: added to the loss of every batch; under gradient accumulation a step has the mean of its batches'
             penalties. The curve stays that of the learning loss; `progress` gets `learning/penalty` in addition.
 
+        sharded: whether each of several processes has a part of the model (FSDP2, CUDA devices only); it is in parts
+            afterwards: see `whole_model`.
+
     Returns:
         The loss curve from the first step on, also after a resume.
 
     Raises:
         ValueError: both or neither of `max_steps` and `epochs`.
-        LwfError: no samples, or a loss or penalty that is not finite; the message names the step.
+        LwfError: no samples, a batch that the processes cannot share evenly, or a loss or penalty that is not finite;
+            the message names the step.
     """
     if (max_steps is None) == (epochs is None):
         raise ValueError("give exactly one of max_steps and epochs")
     if not samples:
         raise LwfError("learning_data holds no training rows; raise rows.train or give more data")
+    check_row_separation(model, samples)
+    together = processes.here()
+    if batch_size % together.world:
+        raise LwfError(
+            f"training.batch_size: {batch_size} cannot be shared evenly by compute.processes: {together.world}; take a "
+            "multiple of it"
+        )
     device = model.device
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=batch_size,
+        per_device_train_batch_size=batch_size // together.world,
         gradient_accumulation_steps=gradient_accumulation,
         max_steps=max_steps or -1,
         num_train_epochs=epochs or 1.0,
@@ -122,17 +147,21 @@ def fine_tune(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type != "cpu",
+        **(SHARDED if sharded and together.world > 1 else {}),
     )
     trainer = _FineTuner(
         model=model,
         args=arguments,
         train_dataset=list(samples),
-        data_collator=_Collator(pad_id),
+        data_collator=_Collator(pad_id, together),
         callbacks=[_Watch(progress, label), *callbacks, _WriteSums()],
         penalty=penalty,
     )
+    if sharded and together.world > 1 and not trainer.is_fsdp_enabled:
+        raise LwfError("compute.strategy: fsdp cannot be had on the devices of this machine; take ddp")
     trainer.remove_callback(PrinterCallback)  # stdout belongs to the caller
-    trainer.train(resume_from_checkpoint=newest_whole_checkpoint(folder))
+    newest = newest_whole_checkpoint(folder) if together.is_first else None
+    trainer.train(resume_from_checkpoint=together.of_first(newest))
     # Else every later use of the model would run under the autocast of the training.
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     points = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -154,13 +183,17 @@ def newest_whole_checkpoint(folder: Path) -> str | None:
 
 
 class _Collator:
-    """Samples to the tensors that a causal language model takes."""
+    """Samples to the tensors that a causal language model takes: of a batch, this process's share."""
 
-    def __init__(self, pad_id: int) -> None:
+    def __init__(self, pad_id: int, together: processes.Processes) -> None:
         self.pad_id = pad_id
+        self.together = together
 
     def __call__(self, samples: list[Sample]) -> dict[str, torch.Tensor]:
-        batch = collate(samples, pad_id=self.pad_id)
+        mine = [samples[index] for index in self.together.share(samples)]
+        batch = collate(mine or samples[-1:], pad_id=self.pad_id)
+        if not mine:  # the last batch of an epoch: take part in the step, and add nothing
+            batch.labels.fill_(IGNORED)
         return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": batch.labels}
 
 
@@ -172,6 +205,18 @@ class _FineTuner(Trainer):  # type: ignore[misc]
         self.penalty = penalty
         self._penalties: list[tuple[torch.Tensor, float]] = []  # since the last log: value, share of its step
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Every process draws the batches of one process, in its order; the collator takes the process's share of them.
+        (accelerate would deal out batches instead, and fill up the last ones of an epoch with samples of the first.)"""
+        world, own = processes.here().world, int(self.args.train_batch_size)
+        self._train_batch_size = own * world
+        loader: DataLoader[Any] = super().get_train_dataloader()
+        self._train_batch_size = own
+        if world > 1:
+            sharded: Any = loader.batch_sampler
+            sharded.num_processes, sharded.process_index, sharded.even_batches = 1, 0, False
+        return loader
+
     def compute_loss(
         self,
         model: PreTrainedModel,
@@ -180,13 +225,18 @@ class _FineTuner(Trainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Mean over the response tokens of the whole step, as transformers' own loss; with the penalty's gradient."""
-        batch = Batch(**inputs)
-        with nullcontext() if self.penalty is None else self.penalty.watching(model):
+        batch, together = Batch(**inputs), processes.here()
+        with nullcontext() if self.penalty is None else self.penalty.watching(self.model):
             losses, counted = token_losses(model, batch)
-        loss = losses.sum() / (counted.sum() if num_items_in_batch is None else num_items_in_batch)
+        tokens = num_items_in_batch
+        if tokens is None:
+            tokens = counted.sum()
+            together.add_up([tokens])
+        # The processes' gradients are averaged, and their losses are to be added up.
+        loss = losses.sum() * together.world / tokens
         if self.penalty is None:
             return loss
-        penalty = self.penalty.value(model, batch)
+        penalty = self.penalty.value(self.model, batch)
         share = 1 / self.current_gradient_accumulation_steps
         self._penalties.append((penalty.detach(), share))
         if num_items_in_batch is not None:  # else Trainer divides by the number of batches itself
@@ -252,4 +302,6 @@ class _WriteSums(TrainerCallback):  # type: ignore[misc]
     cut short and is never resumed from."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        write_sums(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        processes.here().wait()  # each has put its random state into it
+        if state.is_world_process_zero:
+            write_sums(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")

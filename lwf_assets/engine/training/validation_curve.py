@@ -10,7 +10,8 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lwf_assets.engine.loss import negative_log_likelihoods
-from lwf_assets.engine.samples import TOKEN_BUDGET, Sample
+from lwf_assets.engine.samples import Sample
+from lwf_assets.engine.token_budget import TokenBudget
 from lwf_assets.engine.training.callback_state import save_state, saved_state
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class ValidationCurve(TrainerCallback):  # type: ignore[misc]
         samples: Sequence[Sample],
         *,
         every: int,
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: TokenBudget = "auto",
         on_point: Callable[[int, float], None] | None = None,
     ) -> None:
         if not samples:

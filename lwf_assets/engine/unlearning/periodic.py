@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.evaluation.weight_distance import euclidean_distance
 from lwf_assets.engine.loss import negative_log_likelihoods, token_losses
 from lwf_assets.engine.model_state import in_evaluation_mode
 from lwf_assets.engine.samples import Sample, batches_by_length, collate, seeded_batch
+from lwf_assets.engine.sharding import in_parts, is_sharded, state_in_parts, whole_state
 from lwf_assets.engine.training.callback_state import save_state, saved_state
 from lwf_assets.engine.unlearning.ledger import Ledger, LedgerEntry
 from lwf_assets.engine.unlearning.objectives import Ascent, Objective
 from lwf_assets.engine.unlearning.retention import Retention
 from lwf_assets.engine.unlearning.saved_state import SavedState
+from lwf_assets.engine.unlearning.trainer_limits import refuse_what_spoils_unlearning
 from lwf_assets.errors import LwfError
 
 if TYPE_CHECKING:
@@ -152,6 +155,7 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Make the unlearning's state, or take it up again from the checkpoint that training resumes from."""
+        refuse_what_spoils_unlearning(args)
         due = unlearning_steps(self.timing, state.max_steps, self.interval, self.seed)
         self._due = {step: number for number, step in enumerate(due)}
         self._optimizer = self._make_optimizer(model)
@@ -211,22 +215,26 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save the unlearning's state next to the learner's."""
         assert self._optimizer is not None
-        kept = SavedState(self._optimizer.state_dict(), self._ledger, self._reference_nll)
+        optimizer = whole_state(self._optimizer.state_dict(), keep=state.is_world_process_zero)
+        kept = SavedState(optimizer, self._ledger, self._reference_nll)
         save_state(args, state, STATE_FILE, kept.write)
 
     def _make_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        trainable = [parameter for parameter in in_parts(model).parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD if self.optimizer_name == "sgd" else torch.optim.Adam
         fused = model.device.type in ("cpu", "cuda")
         if model.device.type == "cpu" and self.optimizer_name == "sgd":
             # torch 2.13's fused SGD on a CPU leaves weights of less than 32 bits as they are, without a word.
             fused = all(torch.finfo(parameter.dtype).bits >= 32 for parameter in trainable)
+        if self.optimizer_name == "sgd" and is_sharded(model):
+            fused = False  # torch's fused SGD takes no tensors in parts
         return optimizer(trainable, lr=self.forgetting_rate, fused=fused)
 
     def _resume(self, path: Path, model: PreTrainedModel) -> None:
         saved = SavedState.read(path, model.device)
         assert self._optimizer is not None
-        self._optimizer.load_state_dict(saved.optimizer)
+        trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        self._optimizer.load_state_dict(state_in_parts(saved.optimizer, trained))
         self._ledger, self._reference_nll = saved.ledger, saved.reference_nll
         if self.objective.needs_reference and self._reference_nll is None:
             raise LwfError(
@@ -245,6 +253,15 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
                 totals[indices] = losses.sum(dim=1)
         return totals
 
+    def _nll_of(self, indices: Sequence[int], model: PreTrainedModel, *, bfloat16: bool) -> tuple[Tensor, Tensor]:
+        """NLL of some samples, summed over their response tokens, and how many tokens; [indices] both."""
+        if not indices:  # fewer samples than processes
+            return torch.zeros(0, device=model.device), torch.zeros(0, device=model.device)
+        batch = collate([self.samples[index] for index in indices], pad_id=self.pad_id).to(model.device)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+            losses, counted = token_losses(model, batch)
+        return losses.sum(dim=1), counted.sum(dim=1)
+
     def _cap(self, index: int) -> float:
         return self.per_sample_cap if isinstance(self.per_sample_cap, int | float) else self.per_sample_cap[index]
 
@@ -252,13 +269,14 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         """One unlearning step on the batch that (seed, step) names."""
         number = self._due[step]
         chosen = seeded_batch(len(self.samples), self.batch_size, number, self.seed)
-        batch = collate([self.samples[index] for index in chosen], pad_id=self.pad_id).to(model.device)
+        together = processes.of_model(model)
+        places = together.share([self.samples[index] for index in chosen])
+        mine = [chosen[place] for place in places]
         # Without dropout: the figures are the model's and not a draw's, and the learner's own draws stay as they were.
         with in_evaluation_mode(model):
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-                losses, counted = token_losses(model, batch)
-            nll, tokens = losses.sum(dim=1), counted.sum(dim=1)
-            before = (nll / tokens).tolist()
+            nll, tokens = self._nll_of(mine, model, bfloat16=bfloat16)
+            own = (nll / tokens).tolist()
+            before = together.gather(places, own)
             if not all(map(math.isfinite, before)):
                 raise LwfError(
                     f"the unlearning loss became {sum(before)} at step {step}; lower "
@@ -268,8 +286,9 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             pushed = [loss < self._cap(index) for index, loss in zip(chosen, before, strict=True)]
             moved = 0.0 if self.measure_updates else None
             if any(pushed):
-                reference = None if self._reference_nll is None else self._reference_nll[chosen]
-                pushes = self.objective.losses(nll, tokens, reference)[torch.tensor(pushed, device=nll.device)]
+                reference = None if self._reference_nll is None else self._reference_nll[mine]
+                pushing = torch.tensor([pushed[place] for place in places], dtype=torch.bool, device=nll.device)
+                pushes = self.objective.losses(nll, tokens, reference)[pushing]
                 moved = self._descend(pushes.sum() / len(chosen), step, model, rate=rate, bfloat16=bfloat16)
         entries = [
             LedgerEntry(step, self.sample_ids[index], loss, None, was_pushed, moved)
@@ -285,11 +304,18 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        together = processes.of_model(model)
         try:
-            torch.autograd.backward(loss)
+            if loss.requires_grad:  # not where none of the samples is this process's
+                torch.autograd.backward(loss)
             if self.retain is not None:
-                # A backward pass of its own: the gradients add up, and only one of the two graphs is in memory.
-                torch.autograd.backward(self.retain.weight * self._retained_loss(step, model, bfloat16=bfloat16))
+                retained = self.retain.batch(self._due[step], self.seed)
+                mine = [retained[place] for place in together.share(retained)]
+                if mine:
+                    share = self.retain.weight * (len(mine) / len(retained))
+                    # A backward pass of its own: the gradients add up, and only one of the two graphs is in memory.
+                    torch.autograd.backward(share * self._retained_loss(mine, step, model, bfloat16=bfloat16))
+            together.add_up_gradients(trained)
             torch.nn.utils.clip_grad_norm_(trained, self.max_gradient_norm)
             start = [parameter.detach().clone() for parameter in trained] if self.measure_updates else None
             self._optimizer.step()
@@ -298,9 +324,9 @@ class PeriodicUnlearning(TrainerCallback):  # type: ignore[misc]
             self._optimizer.zero_grad(set_to_none=True)
         return None if start is None else euclidean_distance(trained, start)
 
-    def _retained_loss(self, step: int, model: PreTrainedModel, *, bfloat16: bool) -> Tensor:
+    def _retained_loss(self, samples: Sequence[Sample], step: int, model: PreTrainedModel, *, bfloat16: bool) -> Tensor:
         assert self.retain is not None
-        batch = collate(self.retain.batch(self._due[step], self.seed), pad_id=self.pad_id).to(model.device)
+        batch = collate(samples, pad_id=self.pad_id).to(model.device)
         loss = self.retain.loss(model, batch, bfloat16=bfloat16)
         if not torch.isfinite(loss):
             raise LwfError(

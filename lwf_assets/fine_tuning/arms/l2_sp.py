@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.fine_tuning.sharded import refuse_sharded
 from lwf_assets.study.arms import L2SpArm
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 def fine_tune(work: Work, arm: L2SpArm) -> dict[str, Any]:
     """Add the penalty to the learner's loss."""
+    refuse_sharded(work, arm.kind)
     from lwf_assets.engine.training.penalties.l2_sp import L2SP
     from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lwf_assets.fine_tuning.sharded import refuse_sharded
 from lwf_assets.store.layout import read_ledger
 from lwf_assets.study.arms import WeightNoiseArm
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def fine_tune(work: Work, arm: WeightNoiseArm) -> dict[str, Any]:
     """Take steps and norms from the ledger of LWF's run of the same seed."""
+    refuse_sharded(work, arm.kind)
     from lwf_assets.engine.training.weight_noise import WeightNoise
     from lwf_assets.fine_tuning.per_seed import Treatment, fine_tune_per_seed
 

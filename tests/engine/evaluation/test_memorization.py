@@ -8,6 +8,7 @@ from by_hand import loss_by_hand, samples_of_all_lengths, tiny_model
 from tiny import random_samples, tiny_llama
 
 from lwf_assets.engine.evaluation.memorization import memorisation
+from lwf_assets.engine.row_separation import check_row_separation
 from lwf_assets.engine.samples import Sample
 
 
@@ -43,6 +44,7 @@ def test_what_is_known_of_a_sample(architecture: str, token_budget: int) -> None
 
 def test_samples_that_are_alike_are_looked_at_once() -> None:
     model, samples = tiny_llama(), random_samples(6, seed=3)
+    check_row_separation(model, samples)  # once for each model, and not counted
     rows = 0
 
     def count(module: torch.nn.Module, args: object, kwargs: dict[str, torch.Tensor]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from types import EllipsisType
 
 import pytest
 import torch
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lwf_assets.engine.gradients import blocks as gradient_blocks
-from lwf_assets.engine.gradients.blocks import GradientsOfSamples, reduce_factors
-from lwf_assets.engine.gradients.factors import Factor, Outer, Scattered, Whole
+from lwf_assets.engine.gradients.blocks import GradientsOfSamples, RowsOfParameter, reduce_factors
+from lwf_assets.engine.gradients.factors import Factor, Outer, Routed, Scattered, Whole
 
 
 class Kept:
@@ -26,7 +25,7 @@ class Kept:
         self.largest = 0
         self.rows_apart: list[tuple[Tensor, Tensor]] = []
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         assert name == "it"
         for samples, some in gradients:
             self.largest = max(self.largest, some.numel())
@@ -173,9 +172,39 @@ def test_uses_of_a_vector_add_up(samples: int, uses: int, width: int, seed: int)
     assert all(torch.equal(factor.gradients, copy) for factor, copy in zip(factors, copies, strict=True))
 
 
+@pytest.mark.parametrize("together", [1, 3, 8])
+@pytest.mark.parametrize("rows", [1, 2, 40])
+@pytest.mark.parametrize("uses", [1, 2])
+def test_rows_of_experts_in_any_order(rows: int, uses: int, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some samples reach no expert, some experts no sample, some rows have no expert."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: together)
+    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", 8)
+    samples, count, generator = 5, 4, torch.Generator().manual_seed(rows + uses)
+    factors = [
+        Routed(
+            torch.randn(rows, 6, generator=generator, dtype=torch.float64),
+            torch.randn(rows, 3, generator=generator, dtype=torch.float64),
+            torch.randint(samples - 1, (rows,), generator=generator),
+            torch.randint(1, count + 1, (rows,), generator=generator),
+            count,
+        )
+        for _ in range(uses)
+    ]
+    kept = Kept(samples, count, 6, 3)
+    reduce_factors(factors, kept, torch.arange(samples), "it")
+    expected = torch.zeros_like(kept.gradients)
+    for factor in factors:
+        for left, right, sample, matrix in zip(factor.left, factor.right, factor.samples, factor.matrices, strict=True):
+            if matrix < count:
+                expected[sample, matrix] += left.outer(right)
+    assert (kept.gradients - expected).norm() <= 1e-12 * expected.norm()
+    assert kept.times.max() <= 1
+    assert kept.largest <= together * 8
+
+
 def test_a_vector_is_no_matrix() -> None:
     factors = [Whole(torch.ones(1, 3)), *_matrix_factors(0, 1, 3, 1, [("outer", 1)])]
-    with pytest.raises(ValueError, match="it is used both as a vector and as a matrix"):
+    with pytest.raises(ValueError, match="used both as a vector and as a matrix"):
         reduce_factors(factors, Kept(1, 3), torch.arange(1), "it")
 
 

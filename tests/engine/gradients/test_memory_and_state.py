@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import EllipsisType
 from typing import Any
 
 import odd_models
@@ -25,7 +24,7 @@ from transformers import PreTrainedModel
 
 from lwf_assets.engine.fisher import SquaredGradients, fisher_diagonal
 from lwf_assets.engine.gradients import blocks as gradient_blocks
-from lwf_assets.engine.gradients.blocks import GradientsOfSamples
+from lwf_assets.engine.gradients.blocks import GradientsOfSamples, RowsOfParameter
 from lwf_assets.engine.gradients.per_sample import gradients_handed_to, reduce_per_sample_gradients
 from lwf_assets.errors import LwfError
 from lwf_assets.progress import Silent
@@ -65,7 +64,7 @@ class _Watching(Nothing):
         self.alive = 0
         self.calls = 0
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         for samples, some in gradients:
             self.calls += 1
             self.largest[name] = max(self.largest.get(name, 0), some.numel() // len(samples))
@@ -143,7 +142,7 @@ class _Failing(Nothing):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def add(self, name: str, rows: slice | EllipsisType, gradients: Iterable[GradientsOfSamples]) -> None:
+    def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         for _ in gradients:
             if name == self.name:
                 raise KeyboardInterrupt

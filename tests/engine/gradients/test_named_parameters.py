@@ -32,7 +32,7 @@ def _warnings(caplog: pytest.LogCaptureFixture, model: Any, samples: list[Sample
 
 @pytest.mark.parametrize("batch_size", [1, 2, None])
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"mixtral"}))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_common_architectures_have_a_rule_for_everything(
     architecture: str, tied: bool, batch_size: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -40,18 +40,37 @@ def test_common_architectures_have_a_rule_for_everything(
     assert _warnings(caplog, model, samples_of_all_lengths(4), batch_size=batch_size) == []
 
 
-@pytest.mark.parametrize("kind", ["Shared", "Flattened", "Heads", "HeadsOfLogits", "Gemma", "InPlace", "Positions"])
+ROUTED = [
+    *("Experts", "AllExperts", "ExpertsByFirstToken", "StackedExperts", "SameExpertTwice", "GroupedExperts"),
+    *("BatchedExperts", "EveryExpert", "SplitExperts", "PositionsFirst", "PositionsFirstFlattened"),
+    *("TiedTransposed", "TiedAndTransposedInTheMiddle"),
+]
+
+
+@pytest.mark.parametrize(
+    "kind", ["Shared", "Flattened", "Heads", "HeadsOfLogits", "Gemma", "InPlace", "Positions", *ROUTED]
+)
 def test_common_ways_have_a_rule(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     assert _warnings(caplog, build(EXACT[kind]), EIGHT_TOKENS, batch_size=3) == []
 
 
-def test_experts_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    model = tiny_model("mixtral")
-    experts = [(name, p) for name, p in model.named_parameters() if ".experts." in name]
-    (warning,) = _warnings(caplog, model, samples_of_all_lengths(6), batch_size=2)
+@pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
+@pytest.mark.parametrize("architecture", ["mixtral", "gpt_oss"])
+def test_experts_have_a_rule_in_every_implementation(
+    architecture: str, implementation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model(architecture)
+    model.set_experts_implementation(implementation)
+    assert _warnings(caplog, model, samples_of_all_lengths(6)) == []
+    assert error_of_terms(model, samples_of_all_lengths(6)) <= 1e-5
+
+
+def test_experts_without_a_rule_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = build(odd_models.ExpertsByEinsum)
+    elements = sum(p.numel() for name, p in model.named_parameters() if name.startswith(("up", "down")))
+    (warning,) = _warnings(caplog, model, EIGHT_TOKENS, batch_size=2)
     assert warning.startswith(
-        f"{len(experts)} parameter tensors ({sum(p.numel() for _, p in experts):,} elements; "
-        f"first {min(name for name, _ in experts)}) are differentiated one sample at a time"
+        f"4 parameter tensors ({elements:,} elements; first down) are differentiated one sample at a time"
     )
 
 
@@ -60,11 +79,9 @@ def test_experts_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
     [
         (odd_models.Merged, 4, "a"),
         (odd_models.OwnFunction, 1, "weight"),
-        (odd_models.TiedAndTransposedInTheMiddle, 1, "embedding.weight"),
-        (odd_models.PositionsFirst, 4, "layer.bias"),
+        (odd_models.PositionsFirstHead, 1, "head.weight"),
         (odd_models.BesideWhatHasNoRule, 2, "bias"),
         (odd_models.WideNorm, 2, "norm.bias"),
-        (odd_models.AllExperts, 8, "experts.0.0.bias"),
         (odd_models.ScaledColumns, 2, "scale"),
     ],
 )

@@ -122,10 +122,13 @@ def test_sums_over_positions_are_in_float32() -> None:
 
 
 def _order_is_checked(layout: Sequence[int]) -> GradientWatch:
-    """A bias behind samples that a layer has put into the order `layout`; the last position has no loss."""
+    """A bias behind samples that a layer has put into the order `layout`, in a way that the graph does not tell; the
+    last position has no loss."""
     parameters, x = some_parameters(w=(WIDTH,)), some_input(BATCH, POSITIONS, 2, WIDTH)
     with watching(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
-        result = x.flatten(0, 1)[torch.tensor(layout)].view(x.shape) + parameters["w"]
+        flat = x.flatten(0, 1)
+        index = torch.tensor(layout).view(-1, 1, 1).expand_as(flat)
+        result = flat.gather(0, index).view(x.shape) + parameters["w"]
     back = torch.empty(len(layout), dtype=torch.long)
     back[torch.tensor(layout)] = torch.arange(len(layout))
     loss = result.reshape(BATCH * POSITIONS, -1)[back].view(BATCH, POSITIONS, -1)[:, :-1].sum()
@@ -147,6 +150,18 @@ def test_as_many_groups_as_positions_are_no_positions() -> None:
         result = x + parameters["w"]
     torch.autograd.backward(result.sum(), inputs=[watch.anchor])
     watch.check_order()
+
+
+def test_as_many_heads_as_positions_are_in_order() -> None:
+    """[B, h, T, d] with h = T: the last head has a gradient, the last position has none."""
+    parameters, x = some_parameters(w=(WIDTH,)), some_input(BATCH, POSITIONS, POSITIONS, WIDTH)
+    with watching(parameters, (BATCH, POSITIONS), lambda *_: None) as watch:
+        result = x + parameters["w"]
+    torch.autograd.backward(result[:, :, :-1].sum(), inputs=[watch.anchor], retain_graph=True)
+    watch.check_order()
+    torch.autograd.backward(result.sum(), inputs=[watch.anchor])
+    with pytest.raises(LwfError, match="w: the layer of this parameter mixes the samples"):
+        watch.check_order()
 
 
 def test_as_many_samples_as_positions_are_refused() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from lwf_assets.engine import processes
 from lwf_assets.engine.samples import IGNORED, Batch
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class BatchSpectralShrinkage:
 
     The feature of a sample is, for a language model, what its output head reads, averaged over the positions that
     predict the sample's response tokens; the batch's features are [batch, hidden]. A batch of at most `k` rows has all
-    its singular values pressed down. Under gradient accumulation each batch has a spectrum of its own.
+    its singular values pressed down. Under gradient accumulation each batch has a spectrum of its own; a batch that
+    processes share has one.
 
     Raises:
         ValueError: a weight that is not positive, or a `k` below 1.
@@ -59,11 +61,18 @@ class BatchSpectralShrinkage:
             raise ValueError("batch spectral shrinkage saw no forward pass through the model's output head")
         states, self._seen = self._seen, None
         with torch.autocast(model.device.type, enabled=False):
-            return self.weight * smallest_squares(response_features(states, batch), self.k)
+            features = response_features(states, batch)
+            if (together := processes.here()).world == 1:
+                return self.weight * smallest_squares(features, self.k)
+            # The spectrum is of the whole batch, and each process knows the gradient of its own rows.
+            of_all = together.all(features.detach().cpu())
+            rows = [features if rank == together.rank else part.to(features) for rank, part in enumerate(of_all)]
+            penalty = self.weight * smallest_squares(torch.cat(rows), self.k)
+            return penalty.detach() + together.world * (penalty - penalty.detach())
 
 
 def response_features(states: Tensor, batch: Batch) -> Tensor:
-    """Mean of `states` over the positions that predict a row's response tokens, [batch, hidden], fp32.
+    """Mean of `states` over the positions that predict a row's response tokens, [rows with some, hidden], fp32.
 
     Args:
         states: [batch, positions, hidden], at all positions of the batch, or only at those in which some row has loss.
@@ -74,6 +83,8 @@ def response_features(states: Tensor, batch: Batch) -> Tensor:
     if states.shape[1] == batch.labels.shape[1]:
         states = states[:, positions]
     counted = counted[:, positions].unsqueeze(2)
+    has_loss = counted.any(dim=1).squeeze(1)
+    states, counted = states[has_loss], counted[has_loss]  # a row without is of no sample
     # Not a product with the mask: the values at masked positions may be NaN.
     return states.float().masked_fill(~counted, 0).sum(dim=1) / counted.sum(dim=1)
 

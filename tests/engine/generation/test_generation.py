@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 from by_hand import tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
 from tiny import tiny_llama
 from transformers import GenerationConfig, PreTrainedModel
 
@@ -83,18 +88,79 @@ def test_draws_follow_from_the_seed_alone() -> None:
     assert _sampled(model, seed=6) != first
 
 
-def test_batches_draw_differently() -> None:
+def _drawn(prompts: Sequence[list[int]], *, model: PreTrainedModel | None = None, **settings: Any) -> list[list[int]]:
+    arguments = {"max_new_tokens": NEW, "pad_id": 257, "end_ids": [256], "temperature": 1.0}
+    return generate(model or tiny_llama(), prompts, **arguments | settings)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=7),
+    batch_size=st.integers(1, 8),
+    top_p=st.sampled_from([1.0, 0.7]),
+    order=st.randoms(use_true_random=False),
+)
+def test_a_response_does_not_depend_on_the_batch_the_order_or_the_other_prompts(
+    lengths: list[int], batch_size: int, top_p: float, order: Random
+) -> None:
+    prompts = [[length, *range(10 + n, 10 + n + length)] for n, length in enumerate(lengths)]
     model = tiny_llama()
-    responses = generate(
-        model,
-        [[5, 6]] * 4,
-        max_new_tokens=NEW,
-        pad_id=257,
-        end_ids=[],
-        temperature=1.0,
-        batch_size=1,
-    )
+    alone = [_drawn([prompt], model=model, top_p=top_p)[0] for prompt in prompts]
+    shuffled = order.sample(range(len(prompts)), len(prompts))
+    responses = _drawn([prompts[n] for n in shuffled], model=model, batch_size=batch_size, top_p=top_p)
+    assert responses == [alone[n] for n in shuffled]
+
+
+def test_a_shorter_response_is_the_beginning_of_a_longer_one() -> None:
+    longer = _drawn(_prompts())
+    assert _drawn(_prompts(), max_new_tokens=4) == [response[:4] for response in longer]
+
+
+def test_equal_prompts_are_drawn_for_one_by_one() -> None:
+    """The n-th time that a prompt stands in the list, it gets its n-th response, whatever stands between."""
+    responses = _drawn([[5, 6]] * 4, batch_size=1)
     assert len({tuple(response) for response in responses}) == 4
+    mixed = _drawn([[5, 6], [7], [5, 6], [9, 9, 9], [5, 6], [5, 6]], batch_size=4)
+    assert [mixed[n] for n in (0, 2, 4, 5)] == responses
+    assert _drawn([[5, 6]]) == responses[:1]
+
+
+def test_greedy_responses_to_equal_prompts_are_equal() -> None:
+    first, second = _drawn([[5, 6]] * 2, temperature=None)
+    assert first == second
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 1.0), (1.0, 0.8), (1.7, 0.5)])
+def test_draws_follow_the_models_distribution(temperature: float, top_p: float) -> None:
+    """Chi-square of 4,000 first tokens, drawn for one prompt, against the model's own probabilities, warped the slow
+    way."""
+    model, prompt = tiny_model("llama", spread=0.4), [3, 9, 4]
+    with torch.no_grad():
+        chances = torch.softmax(model(torch.tensor([prompt])).logits[0, -1].double() / temperature, -1).tolist()
+    nucleus, mass = set[int](), 0.0
+    for token in sorted(range(len(chances)), key=lambda token: -chances[token]):
+        if mass < top_p:
+            nucleus.add(token)
+            mass += chances[token]
+    draws = 4000
+    responses = _drawn(
+        [prompt] * draws,
+        model=model,
+        max_new_tokens=1,
+        temperature=temperature,
+        top_p=top_p,
+        batch_size=500,
+        end_ids=[],
+    )
+    counts = Counter(token for (token,) in responses)
+    assert set(counts) <= nucleus
+    frequent = [token for token in nucleus if chances[token] / mass * draws >= 8]
+    observed = [counts[token] for token in frequent]
+    expected = [chances[token] / mass * draws for token in frequent]
+    if len(frequent) < len(nucleus):
+        observed, expected = [*observed, draws - sum(observed)], [*expected, draws - sum(expected)]
+    assert len(frequent) > 3
+    assert chisquare(observed, expected).pvalue > 0.001
 
 
 class _StopsAfter(Silent):
@@ -107,16 +173,26 @@ class _StopsAfter(Silent):
             raise KeyboardInterrupt
 
 
+class _Counts(Silent):
+    def __init__(self) -> None:
+        self.advanced = 0
+
+    def advance(self, amount: int = 1) -> None:
+        self.advanced += amount
+
+
+@pytest.mark.parametrize("batch_size", [3, 2, 5])
 @pytest.mark.parametrize("temperature", [None, 1.0])
 def test_an_interrupted_run_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float | None, batch_size: int
 ) -> None:
+    """Also with batches of another size, and past what a kill left half-written."""
     model = tiny_llama()
     expected = _sampled(model, temperature=temperature)
     with pytest.raises(KeyboardInterrupt):
         _sampled(model, temperature=temperature, shards=tmp_path, progress=_StopsAfter(1))
     assert len(list(tmp_path.glob("*.json"))) == 1
-    (tmp_path / "shard-00001.unfinished").write_text("[[1, 2")  # what a kill in the middle of writing leaves
+    (tmp_path / "shard-000003.unfinished").write_text("[[1, 2")  # what a kill in the middle of writing leaves
 
     rows: list[int] = []
     original = model.generate
@@ -126,11 +202,56 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
         return original(input_ids=input_ids, **arguments)
 
     monkeypatch.setattr(model, "generate", counted)
-    assert _sampled(model, temperature=temperature, shards=tmp_path) == expected
-    assert rows == [3, 1]  # of seven prompts in batches of three, the first batch was there
+    progress = _Counts()
+    again = _sampled(model, temperature=temperature, shards=tmp_path, batch_size=batch_size, progress=progress)
+    assert again == expected
+    assert rows == {3: [3, 1], 2: [2, 2], 5: [4]}[batch_size]  # of seven prompts, the first three were there
+    assert progress.advanced == 7
     rows.clear()
     assert _sampled(model, temperature=temperature, shards=tmp_path) == expected
     assert rows == []
+    damaged = tmp_path / "shard-000001.json"  # named by its first prompt, the longest
+    damaged.write_text(damaged.read_text().replace("[", "[9, ", 1))
+    assert _sampled(model, temperature=temperature, shards=tmp_path) == expected
+    assert rows == [3]
+
+
+class _Full:
+    """A device on which only so many rows fit."""
+
+    def __init__(self, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, *, fit: int) -> None:
+        self.rows: list[int] = []
+        original = model.generate
+
+        def limited(*, input_ids: torch.Tensor, **arguments: Any) -> torch.Tensor:
+            self.rows.append(len(input_ids))
+            if len(input_ids) > fit:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return original(input_ids=input_ids, **arguments)
+
+        monkeypatch.setattr(model, "generate", limited)
+
+
+def test_a_batch_that_does_not_fit_is_halved_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_llama()
+    expected = _sampled(model)
+    device = _Full(model, monkeypatch, fit=3)
+    assert _sampled(model, batch_size=lambda longest: 6 if longest == 20 + NEW else 1) == expected
+    assert device.rows == [6, 3, 3, 1]
+    assert [record.message for record in caplog.records if "do not fit" in record.message] == [
+        "6 prompts at once do not fit into the device's memory; going on with 3"
+    ]
+
+
+@pytest.mark.parametrize(("fit", "tried"), [(2, [6, 3]), (0, [1])])
+def test_one_that_still_does_not_fit_ends_the_work(fit: int, tried: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_llama()
+    device = _Full(model, monkeypatch, fit=fit)
+    with pytest.raises(torch.OutOfMemoryError, match=rf"a batch of {tried[-1]} .*generation\.batch_size"):
+        _sampled(model, batch_size=tried[0])
+    assert device.rows == tried
 
 
 def _indifferent() -> PreTrainedModel:

@@ -1,0 +1,1 @@
+"""Steps that several processes share: started by torchrun, heard through Dagster Pipes."""
