@@ -170,9 +170,12 @@ def diff(
     from dagster_project.tracking.find_artifact import find_artifact
     from lwf_assets.lineage.chain import read_chain
     from lwf_assets.lineage.difference import differences
+    from lwf_assets.store.layout import TABLES
 
     home = Home.from_environment()
     before, after = (read_chain(home.store, find_artifact(home, name)) for name in (first, second))
+    for link in (*before.links, *after.links):
+        home.store.bring(link.manifest, TABLES)
     found = differences(before, after)
     if as_json:
         entries = [{**asdict(difference), "first_cause": difference.is_first_cause} for difference in found]

@@ -23,6 +23,7 @@ from dagster_project.cli.plan import plan
 from dagster_project.cli.report import promote, report
 from dagster_project.cli.serve import ui
 from dagster_project.cli.sql import sql
+from dagster_project.cli.sync import sync
 from dagster_project.cli.track import track
 from dagster_project.runs.secrets import keep_secrets_out_of_logs, redacted
 from lwf_assets.disk.room import refusal
@@ -44,6 +45,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     promote,
     export,
     sql,
+    sync,
     track,
     ui,
     lineage.audit,

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import partitions_of, specs_of
-from lwf_assets.store.layout import SEEDS, seed_folder, seeds_of
+from lwf_assets.store.layout import SEEDS, TABLES, seed_folder, seeds_of
 from lwf_assets.store.partition import FORGETTING_TASK, LEARNING_TASK
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
@@ -46,7 +46,7 @@ def _make_views(database: duckdb.DuckDBPyConnection, study: Study, store: Store)
         for partition in partitions_of(study, spec):
             artifact = store.current(spec.name, partition)
             if artifact is not None:
-                store.verify(artifact, ending=".parquet")
+                store.verify(artifact, TABLES)
             for path, seed in _tables(artifact.path) if artifact else ():
                 place = {name: getattr(partition, name) for name in names} | seed
                 # A table's own columns take precedence over those of its partition: a model may be measured by task.

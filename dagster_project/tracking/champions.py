@@ -161,7 +161,7 @@ def _decide(
 def _evaluation(study: Study, home: Home, partition: Partition, version: ModelVersion) -> Path:
     """What the version's checkpoint does on the present test set; measured now if it never was."""
     manifest = artifact_of(home.store, version.tags)
-    if manifest is None or not home.store.artifact_folder(manifest).is_dir():
+    if manifest is None or not home.store.is_there(manifest):
         raise LwfError(
             f"{version.name} version {version.version}: its checkpoint no longer exists in {home.store.root}, so it "
             "cannot be compared"

@@ -104,9 +104,22 @@ def materialize(
     recipe = recipe_of(cell, settings, versions)
     with store.lock(cell.asset, cell.partition, recipe):
         found = None if force else _whole(store, store.by_recipe(cell.asset, cell.partition, recipe))
-        artifact = found or _make(
-            study, store, cell, recipe, settings, versions, inputs, progress, provenance or {}, make
-        )
+        artifact = found
+        if artifact is None:
+            with store.mirror.at_work(cell.asset, cell.partition.key, recipe, [a.path for a in inputs.values()]):
+                artifact = _make(
+                    study,
+                    store,
+                    cell,
+                    recipe,
+                    settings,
+                    versions,
+                    inputs,
+                    progress,
+                    provenance or {},
+                    make,
+                    instead=force,
+                )
         if not instead:
             store.set_current(artifact, cell.partition)
     return Materialized(artifact, reused=found is not None)
@@ -151,6 +164,8 @@ def _make(
     progress: Progress,
     provenance: Mapping[str, Any],
     make: Make,
+    *,
+    instead: bool,
 ) -> Artifact:
     began, clock = time.time(), time.monotonic()
     for artifact in inputs.values():
@@ -166,7 +181,7 @@ def _make(
     def told(said: str) -> str:
         return f"{cell}: {said}. It writes at least {size_as_text(space.needed)}"
 
-    with refusals_told(store.root, told), store.draft(cell.asset, cell.partition, recipe) as draft:
+    with refusals_told(store.root, told), store.draft(cell.asset, cell.partition, recipe, instead=instead) as draft:
         resumed = any(draft.scratch.iterdir())
         work = Work(study, cell.partition, inputs, draft.path, draft.scratch, progress)
         summary = make(cell, work)

@@ -9,6 +9,7 @@ from lwf_assets.comparison.cell_report import cell_report
 from lwf_assets.comparison.records import CellReport
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell, cells, inputs_of
+from lwf_assets.store.layout import TABLES
 from lwf_assets.store.store import Store
 from lwf_assets.study.study import Study
 
@@ -45,6 +46,6 @@ def _report(study: Study, store: Store, cell: Cell) -> CellReport:
         artifact = store.current(needed.asset, needed.partition)
         if artifact is None or versions.get((needed.asset, needed.partition.key)) != artifact.version:
             raise LwfError(f"{cell} was made from another version of {needed} than the current one; run `lwf build`")
-        store.verify(artifact)
+        store.verify(artifact, TABLES)
         inputs[needed] = artifact
     return cell_report(study, cell.partition, inputs)

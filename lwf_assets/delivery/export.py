@@ -62,6 +62,7 @@ def export(
     """
     from lwf_assets.engine.adapter import is_adapter
 
+    store.bring(manifest)
     checkpoint = store.artifact_folder(manifest)
     if not (checkpoint / SEEDS).is_file():
         raise LwfError(f"{manifest.name}: is not a checkpoint; give one, such as 'lwf_checkpoint[forgetting|learning]'")

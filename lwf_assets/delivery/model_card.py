@@ -14,7 +14,7 @@ from lwf_assets.lineage.audit import Audit
 from lwf_assets.lineage.chain import Link, read_chain
 from lwf_assets.lineage.replay import study_of
 from lwf_assets.store.bases import base_input
-from lwf_assets.store.layout import read_summary
+from lwf_assets.store.layout import TABLES, read_summary
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Store
 from lwf_assets.study.sections import HubModel, PackagedGgufModel
@@ -98,6 +98,7 @@ def _report(store: Store, manifest: Manifest) -> dict[str, Any] | None:
     for found in store.manifests("eval_report"):
         links = read_chain(store, found).links
         if store.is_current(found) and any(_same(link.manifest, manifest) for link in links):
+            store.bring(found, TABLES)
             return read_summary(store.artifact_folder(found))
     return None
 

@@ -12,6 +12,7 @@ from lwf_assets.lineage.forgotten import LearnedRows, UnlearnedSample, learned_r
 from lwf_assets.lineage.integrity import find_faults
 from lwf_assets.lineage.replay import CHEAP, Replayed, cell_of, replay, study_of
 from lwf_assets.progress import SILENT, Progress
+from lwf_assets.store.layout import TABLES
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Store
 
@@ -102,6 +103,8 @@ def audit(
     if verify:
         progress.begin("Hashing", sum(len(link.manifest.files) for link in chain.links))
         faults = tuple(find_faults(store, chain, hashed=lambda path: progress.advance()))
+    for link in chain.links:
+        store.bring(link.manifest, TABLES)
     unlearned, learned, unreadable = list[UnlearnedSample](), list[LearnedRows](), tuple[Fault, ...]()
     try:
         unlearned, learned = unlearned_samples(chain), learned_rows(chain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,8 +95,8 @@ def unneeded_versions(store: Store, needed: Iterable[str] = ()) -> list[Unneeded
                 )
             live |= {link.folder for link in chain.links}
     return [
-        Unneeded(folder.parent.relative_to(store.root).as_posix(), folder.name, folder, _size(folder))
-        for folder in _version_folders(store)
+        Unneeded(folder.parent.relative_to(store.root).as_posix(), folder.name, folder, size)
+        for folder, size in _version_folders(store).items()
         if folder not in live
     ]
 
@@ -116,8 +116,11 @@ def remove(store: Store, unneeded: Iterable[Unneeded]) -> None:
         for version in unneeded:
             # Moved away first: a half removed artifact must not look like a whole one.
             doomed = version.folder.with_name(f".removed-{version.folder.name}")
-            version.folder.rename(doomed)
-            shutil.rmtree(doomed)
+            if version.folder.is_dir():
+                version.folder.rename(doomed)
+                shutil.rmtree(doomed)
+            store.mirror.remove(version.folder)
+        store.mirror.sweep()
 
 
 def _others(store: Store, manifest: Manifest) -> list[Kept]:
@@ -125,8 +128,12 @@ def _others(store: Store, manifest: Manifest) -> list[Kept]:
     return [kept for kept in kept_artifacts(store) if (kept.artifact, kept.version) != this]
 
 
-def _version_folders(store: Store) -> Iterator[Path]:
-    return (path.parent for path in sorted(store.root.glob(f"*/*/[0-9a-f]*/{MANIFEST}")))
+def _version_folders(store: Store) -> dict[Path, int]:
+    """Every version that is here or in the shared store, with its size in bytes."""
+    shared = (manifest for manifest in store.manifests() if store.mirror.has(manifest))
+    found = {store.artifact_folder(m): sum(entry.size for entry in m.files) for m in shared}
+    here = (path.parent for path in store.root.glob(f"*/*/[0-9a-f]*/{MANIFEST}"))
+    return dict(sorted((found | {folder: _size(folder) for folder in here if folder not in found}).items()))
 
 
 def _size(folder: Path) -> int:
@@ -135,3 +142,4 @@ def _size(folder: Path) -> int:
 
 def _write_kept(store: Store, kept: Iterable[Kept]) -> None:
     write_atomically(store.root / KEPT, json.dumps([asdict(entry) for entry in kept], indent=2) + "\n")
+    store.mirror.share(store.root / KEPT)

@@ -10,7 +10,6 @@ from lwf_assets.lineage.chain import Chain, Fault, Link
 from lwf_assets.store.manifest import MANIFEST, contents_version, is_older_than_seals, recorded_recipe
 from lwf_assets.store.records import read_verdicts
 from lwf_assets.store.store import Store
-from lwf_assets.store.verification import troubles
 
 
 def find_faults(store: Store, chain: Chain, *, hashed: Callable[[Path], object] = lambda path: None) -> Iterator[Fault]:
@@ -26,7 +25,7 @@ def find_faults(store: Store, chain: Chain, *, hashed: Callable[[Path], object] 
         yield from _of_manifest(store, link)
         yield from _of_study(store, link)
         yield from _of_verdicts(store, link)
-        yield from _of_files(link, hashed)
+        yield from (_fault(link, path, what) for path, what in store.troubles(link.manifest, hashed))
 
 
 def _of_manifest(store: Store, link: Link) -> Iterator[Fault]:
@@ -39,7 +38,8 @@ def _of_manifest(store: Store, link: Link) -> Iterator[Fault]:
     folder = store.folder_of(manifest.asset, manifest.partition)
     for copy in (link.folder / MANIFEST, folder / "recipes" / f"{manifest.recipe}.json"):
         if not copy.is_file():
-            yield _fault(link, copy, "the manifest is missing")
+            if copy.parent.is_dir() or not store.is_there(manifest):
+                yield _fault(link, copy, "the manifest is missing")
         elif not store.sealed_path(manifest, hash_file(copy)).is_file() and not is_older_than_seals(manifest):
             yield _fault(link, copy, "the manifest was changed: it is none that was ever written here")
     kept = store.sealed_path(manifest, manifest.seal)
@@ -62,14 +62,6 @@ def _of_verdicts(store: Store, link: Link) -> Iterator[Fault]:
     for path in store.verdict_files(link.manifest):
         if read_verdicts(path) is None:
             yield _fault(link, path, "what the checks said was changed; the next build runs them again")
-
-
-def _of_files(link: Link, hashed: Callable[[Path], object]) -> Iterator[Fault]:
-    if not link.folder.is_dir():
-        yield _fault(link, link.folder, "the artifact's files are missing")
-        return
-    for path, what in troubles(link.folder, link.manifest, hashed=hashed):
-        yield _fault(link, path, what)
 
 
 def _fault(link: Link, path: Path, what: str) -> Fault:

@@ -11,11 +11,12 @@ from pathlib import Path
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.replay import cell_of, make_again
+from lwf_assets.object_storage.bucket import DamagedObjectError
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.manifest import MANIFEST, Manifest
 from lwf_assets.store.records import believed
 from lwf_assets.store.store import Store
-from lwf_assets.store.verification import DamagedArtifactError, troubles
+from lwf_assets.store.verification import DamagedArtifactError
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,15 @@ def damaged_artifacts(store: Store, *, progress: Progress = SILENT) -> list[tupl
     progress.begin("Hashing", sum(len(manifest.files) for manifest in manifests))
     found = []
     for manifest in manifests:
-        folder = store.artifact_folder(manifest)
-        if not folder.is_dir():
-            found.append((manifest, folder, "the artifact's files are missing"))
-            continue
-        wrong = troubles(folder, manifest, hashed=lambda path: progress.advance())
+        wrong = store.troubles(manifest, hashed=lambda path: progress.advance())
         if wrong:
             found.append((manifest, *wrong[0]))
     return found
 
 
 def repair(store: Store, *, progress: Progress = SILENT) -> Iterator[Repair]:
-    """Make every damaged artifact again, from its inputs and by its recorded settings.
+    """Make every damaged artifact again: from a shared store that has its files, or from its inputs by its recorded
+    settings.
 
     It takes the place of the damaged one if it came out with the same bytes. Copies of manifests are written again by
     those that are as they were sealed.
@@ -59,11 +57,29 @@ def repair(store: Store, *, progress: Progress = SILENT) -> Iterator[Repair]:
     for manifest, path, what in damaged_artifacts(store, progress=progress):
         problem = None
         try:
-            _repair(store, manifest, progress)
+            if not _brought(store, manifest):
+                _repair(store, manifest, progress)
         except LwfError as error:
             problem = str(error)
         yield Repair(manifest.name, manifest.version, path, what, problem)
     yield from _repair_copies(store)
+
+
+def _brought(store: Store, manifest: Manifest) -> bool:
+    """Whether the shared store had the files."""
+    if not store.mirror.has(manifest):
+        return False
+    with tempfile.TemporaryDirectory(
+        prefix=".repair-", dir=store.folder_of(manifest.asset, manifest.partition)
+    ) as place:
+        files = Path(place) / "files"
+        try:
+            store.mirror.bring(manifest, files, {entry.path for entry in manifest.files})
+        except DamagedObjectError:
+            return False
+        (files / MANIFEST).unlink()
+        store.replace_files(manifest, files)
+    return True
 
 
 def _repair(store: Store, manifest: Manifest, progress: Progress) -> None:
@@ -115,11 +131,7 @@ def _is_sealed(store: Store, path: Path) -> bool:
 
 def _artifacts(store: Store) -> list[Manifest]:
     """Every artifact that has a folder, or is asked for, each after its inputs."""
-    wanted = [
-        manifest
-        for manifest in store.manifests()
-        if store.artifact_folder(manifest).is_dir() or store.is_current(manifest)
-    ]
+    wanted = [manifest for manifest in store.manifests() if store.is_there(manifest) or store.is_current(manifest)]
     by_folder = {store.artifact_folder(manifest): manifest for manifest in reversed(wanted)}  # the newest is kept
     order = TopologicalSorter(
         {folder: [store.artifact_folder(entry) for entry in m.inputs] for folder, m in by_folder.items()}

@@ -76,6 +76,8 @@ def make_again(store: Store, chain: Chain, link: Link, place: Path, *, progress:
             f"{link.name} {manifest.version}: was made by code version {manifest.code_version}, and this is "
             f"{cell.spec.code_version}; check out commit {manifest.provenance.get('git_commit')} to make it again"
         )
+    for other in chain.inputs(link):
+        store.bring(other.manifest)
     inputs = {cell_of(other): Artifact(other.folder, other.manifest) for other in chain.inputs(link)}
     if len(inputs) < len(manifest.inputs) or not all(artifact.path.is_dir() for artifact in inputs.values()):
         raise LwfError(f"{link.name} {manifest.version}: what it was made from is no longer in the store")

@@ -13,7 +13,6 @@ from lwf_assets.lineage.garbage import KEPT
 from lwf_assets.store.manifest import MANIFEST, VERSION_LENGTH, Manifest, is_older_than_seals
 from lwf_assets.store.records import believed, read_verdicts
 from lwf_assets.store.store import STUDIES, Store
-from lwf_assets.store.verification import troubles
 
 
 def store_faults(store: Store, *, hashed: Callable[[Path], object] = lambda path: None) -> Iterator[Fault]:
@@ -28,7 +27,7 @@ def store_faults(store: Store, *, hashed: Callable[[Path], object] = lambda path
         yield from _of_links(folder)
         yield from _of_records(folder)
         yield from _of_pointer(folder, current)
-        yield from _of_versions(folder, current.get(folder / "current"), hashed)
+        yield from _of_versions(store, folder, current.get(folder / "current"), hashed)
         yield from _of_scratch(folder)
     for path in sorted((store.root / STUDIES).glob("*.json")):
         if path.stem != hash_file(path):
@@ -76,10 +75,12 @@ def _of_pointer(folder: Path, current: dict[Path, Manifest | None]) -> Iterator[
         yield Fault(_name(folder), "", pointer, "leads to no manifest; the next build sets it anew")
 
 
-def _of_versions(folder: Path, current: Manifest | None, hashed: Callable[[Path], object]) -> Iterator[Fault]:
+def _of_versions(
+    store: Store, folder: Path, current: Manifest | None, hashed: Callable[[Path], object]
+) -> Iterator[Fault]:
     found = dict(_versions_of([folder]))
     for version, manifest in found.items():
-        for path, what in troubles(version, manifest, hashed=hashed):
+        for path, what in store.troubles(manifest, hashed):
             yield Fault(manifest.name, manifest.version, path, what)
         beside = version / MANIFEST
         sealed = folder / "manifests" / f"{_seal_of(beside)}.json"
@@ -91,7 +92,7 @@ def _of_versions(folder: Path, current: Manifest | None, hashed: Callable[[Path]
     for version in _version_folders(folder):
         if version not in found:
             yield Fault(_name(folder), version.name, version, "no manifest of this artifact is as it was written")
-    if current is not None and not (folder / current.version).is_dir():
+    if current is not None and not store.is_there(current):
         yield Fault(current.name, current.version, folder / current.version, "the artifact's files are missing")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from lwf_assets.errors import LwfError
 from lwf_assets.lineage.chain import read_chain
 from lwf_assets.lineage.forgotten import UnlearnedSample, unlearned_samples
-from lwf_assets.store.layout import TRAIN_ROWS
+from lwf_assets.store.layout import TABLES, TRAIN_ROWS
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.store import Store
 from lwf_assets.store.tables import read_rows
@@ -48,6 +48,8 @@ def trace(store: Store, *, sample: str | None = None, text: str | None = None) -
     found = []
     for manifest in _checkpoints(store):
         chain = read_chain(store, manifest)
+        for link in chain.links:
+            store.bring(link.manifest, TABLES)
         rows: list[str] = []
         for link in chain.inputs(chain.end):
             version = link.manifest.version
@@ -68,7 +70,7 @@ def _checkpoints(store: Store) -> Iterator[Manifest]:
     seen = set()
     for manifest in store.manifests():
         folder = store.artifact_folder(manifest)
-        if manifest.asset in CHECKPOINTS and folder not in seen and folder.is_dir():
+        if manifest.asset in CHECKPOINTS and folder not in seen and store.is_there(manifest):
             seen.add(folder)
             yield manifest
 

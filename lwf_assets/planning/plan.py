@@ -96,6 +96,7 @@ def make_plan(
     Raises:
         LwfError: a source file or model that the study names cannot be read.
     """
+    store.refresh()
     wanted = cells(study) if only is None else with_ancestors(study, only)
     planner = _Planner(study, store, file_hash, frozenset(force))
     return Plan(tuple(planner.step(cell) for cell in wanted))

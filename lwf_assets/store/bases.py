@@ -27,7 +27,12 @@ def base_among(checkpoint: Manifest, artifacts: Iterable[Artifact]) -> Path | No
 
 
 def base_in_store(store: Store, checkpoint: Manifest) -> Path | None:
-    """The folder of its base, if that is still there."""
+    """The folder of its base, if that is still there; what only a shared store has is brought."""
     base = base_input(checkpoint)
-    folder = None if base is None else store.artifact_folder(base)
-    return folder if folder is not None and folder.is_dir() else None
+    if base is None:
+        return None
+    sealed = store.sealed_path(base, str(base.seal))
+    if sealed.is_file():
+        store.bring(Manifest.read(sealed))
+    folder = store.artifact_folder(base)
+    return folder if folder.is_dir() else None

@@ -16,6 +16,7 @@ from lwf_assets.store.verification import Memory
 
 HOME_VARIABLE = "LWF_HOME"
 STUDY_VARIABLE = "LWF_STUDY"
+REMOTE_VARIABLE = "LWF_REMOTE"
 
 DEFAULT_STUDY = shipped("studies/quickstart.yaml")
 """The embedded study."""
@@ -41,8 +42,16 @@ class Home:
 
     @cached_property
     def store(self) -> Store:
-        """The artifact store."""
-        return Store(self.root / "store")
+        """The artifact store: a cache of the one that `LWF_REMOTE` names, if it does."""
+        root, url = self.root / "store", os.environ.get(REMOTE_VARIABLE)
+        if not url:
+            return Store(root)
+        from lwf_assets.object_storage.bucket import Bucket
+        from lwf_assets.store.shared.mirror import SharedMirror
+
+        store = Store(root, SharedMirror(root, Bucket(url)))
+        store.refresh()
+        return store
 
     @cached_property
     def file_hashes(self) -> FileHashes:

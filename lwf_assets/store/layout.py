@@ -15,6 +15,9 @@ import pyarrow as pa
 
 from lwf_assets.store.tables import read_rows
 
+TABLES = (".parquet", ".json")
+"""Endings of everything but weights."""
+
 # learning_data, test_data, forgetting_prompts, utility_data
 TRAIN_ROWS = "train.parquet"
 VALIDATION_ROWS = "validation.parquet"

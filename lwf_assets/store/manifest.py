@@ -87,12 +87,24 @@ class Manifest:
             LwfError: the file is not a manifest.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls.parse(path.read_bytes())
+        except ValueError as error:
+            raise LwfError(f"{path}: not a manifest of this store ({error}); remove it and build again") from None
+
+    @classmethod
+    def parse(cls, content: bytes) -> Manifest:
+        """The manifest that is written so.
+
+        Raises:
+            ValueError: it is not one.
+        """
+        try:
+            values = json.loads(content.decode("utf-8"))
             values["inputs"] = tuple(InputVersion(**entry) for entry in values["inputs"])
             values["files"] = tuple(FileEntry(**entry) for entry in values["files"])
             return cls(**values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LwfError(f"{path}: not a manifest of this store ({error}); remove it and build again") from None
+            raise ValueError(str(error)) from None
 
 
 def is_older_than_seals(manifest: Manifest) -> bool:

@@ -80,9 +80,26 @@ def _is_beside_the_files(manifest: Manifest, seal: str, folder: Path) -> bool:
 def read_verdicts(path: Path) -> dict[str, dict[str, Any]] | None:
     """What checks said, by check; None where the file is missing or was changed since it was written."""
     try:
-        verdicts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return _verdicts_in(path.read_bytes())
+    except OSError:
+        return None
+
+
+def sealed_verdicts(verdicts: dict[str, dict[str, Any]]) -> str:
+    """What checks said, as it is written."""
+    return json.dumps({**verdicts, VERDICTS_SEAL: canonical_hash(verdicts)}, indent=2, sort_keys=True) + "\n"
+
+
+def merged_verdicts(theirs: bytes, ours: bytes) -> bytes:
+    """What checks said on two machines; of one that ran on both, what it said here."""
+    return sealed_verdicts({**(_verdicts_in(theirs) or {}), **(_verdicts_in(ours) or {})}).encode()
+
+
+def _verdicts_in(content: bytes) -> dict[str, dict[str, Any]] | None:
+    try:
+        verdicts: dict[str, Any] = json.loads(content.decode("utf-8"))
         seal = verdicts.pop(VERDICTS_SEAL, None)
         whole = seal in (None, canonical_hash(verdicts))  # None: from before there were seals
-    except (OSError, ValueError, AttributeError):
+    except (ValueError, AttributeError):
         return None
     return verdicts if whole and all(isinstance(verdict, dict) for verdict in verdicts.values()) else None

@@ -24,15 +24,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from lwf_assets.disk.hashes import canonical_hash, hash_file, stamp_of
+from lwf_assets.disk.hashes import hash_file, stamp_of
 from lwf_assets.disk.sums import files_below
 from lwf_assets.disk.writing import fsync, write_atomically, write_synced
 from lwf_assets.errors import LwfError
@@ -45,16 +45,18 @@ from lwf_assets.store.manifest import (
     contents_version,
     input_order,
 )
+from lwf_assets.store.mirror import ALONE, Mirror
 from lwf_assets.store.partition import Partition, folder_name
 from lwf_assets.store.records import (
-    VERDICTS_SEAL,
     believed,
     current_manifest_in,
     current_recipe,
     manifest_of_recipe,
+    merged_verdicts,
     read_verdicts,
+    sealed_verdicts,
 )
-from lwf_assets.store.verification import Memory, Remembered, refuse_damaged
+from lwf_assets.store.verification import Memory, Remembered, refuse_damaged, troubles
 
 STUDIES = "studies"
 
@@ -75,8 +77,11 @@ class Artifact:
 class Draft:
     """An artifact in the making: write into `path`, then `commit`. `scratch` outlives a killed process."""
 
-    def __init__(self, store: Store, asset: str, partition: Partition, recipe: str, path: Path, scratch: Path) -> None:
+    def __init__(
+        self, store: Store, asset: str, partition: Partition, recipe: str, path: Path, scratch: Path, *, instead: bool
+    ) -> None:
         self._store, self._asset, self._partition, self._recipe = store, asset, partition, recipe
+        self._instead = instead
         self.path = path
         self.scratch = scratch
         self.committed: Artifact | None = None
@@ -108,15 +113,20 @@ class Draft:
             summary=dict(summary),
             provenance=dict(provenance),
         )
-        self.committed = self._store._place(manifest, self._partition, self.path)
+        self.committed = self._store._place(manifest, self._partition, self.path, instead=self._instead)
         return self.committed
 
 
 class Store:
-    """All artifacts below one folder."""
+    """All artifacts below one folder, which may be a cache of a place that several machines share."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mirror: Mirror = ALONE) -> None:
         self.root = root
+        self.mirror = mirror
+
+    def refresh(self) -> None:
+        """Get to know what other machines wrote into a shared store."""
+        self.mirror.refresh()
 
     def folder(self, asset: str, partition: Partition) -> Path:
         """Where the versions of one asset's partition are."""
@@ -133,6 +143,7 @@ class Store:
             return None
         path = self.folder(asset, partition) / manifest.version
         whole = path.is_dir() and all((path / file.path).is_file() for file in manifest.files)
+        whole = whole or self.mirror.has(manifest)
         return Artifact(path, manifest) if whole else None
 
     def current(self, asset: str, partition: Partition) -> Artifact | None:
@@ -153,17 +164,50 @@ class Store:
         self.verify(artifact)
         return artifact
 
-    def verify(self, artifact: Artifact, ending: str = "") -> None:
-        """Hash the files, or those of that ending, that were not hashed since they were written or changed.
+    def verify(self, artifact: Artifact, ending: str | tuple[str, ...] = "") -> None:
+        """Hash the files, or those of that ending, that were not hashed since they were written or changed; those of a
+        shared store that are not here yet are brought.
 
         Raises:
             DamagedArtifactError: one of them is not that of the manifest.
         """
-        refuse_damaged(artifact.path, artifact.manifest, self.memory_of(artifact.manifest), ending)
+        manifest = artifact.manifest
+        self.bring(manifest, ending)
+        refuse_damaged(artifact.path, manifest, self.memory_of(manifest), ending)
+        with suppress(OSError):
+            os.utime(self._verified(manifest))
+
+    def bring(self, manifest: Manifest, ending: str | tuple[str, ...] = "") -> None:
+        """Bring those files of an artifact, by the endings of their names, that only the shared store has."""
+        names = {entry.path for entry in manifest.files if entry.path.endswith(ending)}
+        self.mirror.bring(manifest, self.artifact_folder(manifest), names)
+
+    def is_there(self, manifest: Manifest) -> bool:
+        """Whether the artifact's files are here, or can be brought."""
+        return self.artifact_folder(manifest).is_dir() or self.mirror.has(manifest)
+
+    def troubles(
+        self, manifest: Manifest, hashed: Callable[[Path], object] = lambda path: None
+    ) -> list[tuple[Path, str]]:
+        """Every file of an artifact that is not as the manifest lists it, and what is wrong with it: each byte that is
+        here is hashed. What the shared store has need not be here."""
+        folder, shared = self.artifact_folder(manifest), self.mirror.has(manifest)
+        if not folder.is_dir():
+            return [] if shared else [(folder, "the artifact's files are missing")]
+        found = troubles(folder, manifest, hashed=hashed)
+        return [(path, what) for path, what in found if not shared or os.path.lexists(path)]
+
+    def last_use(self, manifest: Manifest) -> float:
+        """When the artifact was last verified, which comes before every use; seconds since the epoch."""
+        path = self._verified(manifest)
+        return path.stat().st_mtime if path.exists() else 0.0
 
     def memory_of(self, entry: InputVersion | Manifest) -> Memory:
         """What was hashed of an artifact."""
-        return Memory(self.folder_of(entry.asset, entry.partition) / "verified" / f"{entry.version}.json")
+        return Memory(self._verified(entry))
+
+    def _verified(self, entry: InputVersion | Manifest) -> Path:
+        return self.folder_of(entry.asset, entry.partition) / "verified" / f"{entry.version}.json"
 
     def current_manifest(self, asset: str, key: str | None) -> Manifest | None:
         """The manifest of what the study last asked for, whether its files are still there or not."""
@@ -202,20 +246,25 @@ class Store:
         return self.folder_of(entry.asset, entry.partition) / "manifests" / f"{seal}.json"
 
     def set_current(self, artifact: Artifact, partition: Partition) -> None:
-        """Make `artifact` the one that downstream assets, views and reports read."""
+        """Make `artifact` the one that downstream assets, views and reports read. One that a killed process could not
+        share any more is shared first."""
+        if not self.mirror.has(artifact.manifest):
+            artifact = self.artifact_of(self.mirror.publish(artifact.manifest, artifact.path, instead=False))
         folder = self.folder(artifact.manifest.asset, partition)
         write_atomically(folder / "current", artifact.manifest.recipe + "\n")
+        self.mirror.share(folder / "current")
 
     @contextmanager
-    def draft(self, asset: str, partition: Partition, recipe: str) -> Iterator[Draft]:
+    def draft(self, asset: str, partition: Partition, recipe: str, *, instead: bool = False) -> Iterator[Draft]:
         """A draft of one recipe's artifact, for the process that holds its `lock`. What is not committed when the block
-        ends is removed; scratch is kept after a failure and removed after a success."""
+        ends is removed; scratch is kept after a failure and removed after a success. It takes the place of what another
+        machine made by the recipe only where it is made `instead`."""
         folder = self.folder(asset, partition)
         scratch = folder / "scratch" / recipe
         scratch.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(prefix=f".draft-{recipe}-", dir=folder))
         path.chmod(0o755)
-        draft = Draft(self, asset, partition, recipe, path, scratch)
+        draft = Draft(self, asset, partition, recipe, path, scratch, instead=instead)
         try:
             yield draft
         finally:
@@ -241,9 +290,8 @@ class Store:
         path = self.folder(asset, partition) / "checks" / f"{subject}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            verdicts = {**(read_verdicts(path) or {}), name: dict(verdict)}
-            text = json.dumps({**verdicts, VERDICTS_SEAL: canonical_hash(verdicts)}, indent=2, sort_keys=True) + "\n"
-            write_atomically(path, text)
+            write_atomically(path, sealed_verdicts({**(read_verdicts(path) or {}), name: dict(verdict)}))
+            self.mirror.share_merged(path, merged_verdicts)
 
     def verdicts(self, asset: str, partition: Partition, subject: str) -> dict[str, dict[str, Any]]:
         """What the checks said about `subject`: a version, with the versions of whatever it was checked against."""
@@ -269,6 +317,7 @@ class Store:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, text)
+            self.mirror.share(path)
         return digest
 
     def study_path(self, digest: str) -> Path:
@@ -303,10 +352,11 @@ class Store:
     def _remember(self, artifact: Artifact) -> None:
         """That the files of an artifact that was just written need not be hashed again."""
         listed = artifact.manifest.files
-        known: Remembered = {entry.path: (*stamp_of(artifact.path / entry.path), entry.sha256) for entry in listed}
+        there = [(entry, artifact.path / entry.path) for entry in listed if (artifact.path / entry.path).is_file()]
+        known: Remembered = {entry.path: (*stamp_of(path), entry.sha256) for entry, path in there}
         self.memory_of(artifact.manifest).keep(known)
 
-    def _place(self, manifest: Manifest, partition: Partition, draft: Path) -> Artifact:
+    def _place(self, manifest: Manifest, partition: Partition, draft: Path, *, instead: bool) -> Artifact:
         folder = self.folder(manifest.asset, partition)
         target = folder / manifest.version
         write_synced(draft / MANIFEST, manifest.to_json())
@@ -324,7 +374,7 @@ class Store:
         for path in (self.sealed_path(manifest, manifest.seal), folder / "recipes" / f"{manifest.recipe}.json"):
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, manifest.to_json())
-        return Artifact(target, manifest)
+        return self.artifact_of(self.mirror.publish(manifest, target, instead=instead))
 
 
 def _hash_of(path: Path) -> str:

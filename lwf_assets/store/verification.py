@@ -61,7 +61,7 @@ def troubles(
     folder: Path,
     manifest: Manifest,
     memory: Memory | None = None,
-    ending: str = "",
+    ending: str | tuple[str, ...] = "",
     hashed: Callable[[Path], object] = lambda path: None,
 ) -> list[tuple[Path, str]]:
     """Every file in `folder` that is not as `manifest` lists it, one that it does not list included, and what is wrong
@@ -71,7 +71,7 @@ def troubles(
         folder: where the files are.
         manifest: what they should be.
         memory: what was hashed before; without it, every byte is hashed.
-        ending: of the names of the files that matter; by default, all do.
+        ending: of the names of the files that matter, or several; by default, all do.
         hashed: called with each file that was looked at.
     """
     known = memory.known() if memory is not None else {}
@@ -104,7 +104,9 @@ def troubles(
     return [*found, *((path, "the file was added: the manifest does not list it") for path in added)]
 
 
-def refuse_damaged(folder: Path, manifest: Manifest, memory: Memory | None = None, ending: str = "") -> None:
+def refuse_damaged(
+    folder: Path, manifest: Manifest, memory: Memory | None = None, ending: str | tuple[str, ...] = ""
+) -> None:
     """Hash what was not hashed yet.
 
     Raises:

@@ -1,0 +1,245 @@
+"""Reads and writes objects by name, waits while nobody answers, and says in one line what does not work."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
+from obstore.store import from_url
+
+from lwf_assets.errors import LwfError
+from lwf_assets.object_storage.problems import (
+    VARIABLE,
+    AwayError,
+    ObjectStorageError,
+    is_about_the_bucket,
+    is_from_the_store,
+    problem_with,
+)
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+PATIENCE = 900.0
+"""Seconds for which an object store may be away before a build gives up."""
+PART = 16 * 2**20
+"""Bytes of the parts in which large files travel, several at once."""
+
+_log = logging.getLogger("lwf.store")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of an object without reading it. `tag` is another whenever the bytes are."""
+
+    tag: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Read:
+    """An object's bytes, and by what it is known that they are still those. Some services go by the version."""
+
+    content: bytes
+    tag: str
+    version: str | None
+
+
+class DamagedObjectError(LwfError):
+    """An object is not the bytes that its name says."""
+
+
+class Bucket:
+    """The objects below one address.
+
+    Credentials, region and endpoint come from the environment, by the names that each provider's own tools use.
+
+    Args:
+        url: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or `file:///folder`.
+        patience: seconds to wait for a store that does not answer.
+
+    Raises:
+        ObjectStorageError: not such an address.
+    """
+
+    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
+        self.url = url.rstrip("/")
+        self._patience = patience
+        self._objects = _opened(self.url)
+
+    def list(self, prefix: str) -> dict[str, Entry]:
+        """Every object below `prefix`, by name."""
+
+        def read() -> dict[str, Entry]:
+            found = {}
+            for chunk in obstore.list(self._objects, prefix, chunk_size=1000):
+                for meta in chunk:
+                    found[meta["path"]] = _entry(meta)
+            return found
+
+        return self._patiently(read)
+
+    def is_empty(self) -> bool:
+        """Whether there is no object at all."""
+        return self._patiently(lambda: next(iter(obstore.list(self._objects, chunk_size=1)), None) in (None, []))
+
+    def look(self, key: str) -> Entry | None:
+        """What is known of an object; None where there is none."""
+        return self._if_there(lambda: _entry(obstore.head(self._objects, key)))
+
+    def read(self, key: str) -> Read | None:
+        """An object; None where there is none."""
+
+        def read() -> Read:
+            found = obstore.get(self._objects, key)
+            return Read(bytes(found.bytes()), _tag(found.meta), found.meta.get("version"))
+
+        return self._if_there(read)
+
+    def write(self, key: str, content: bytes) -> str:
+        """Write an object, whatever was there; returns its tag."""
+        return self._patiently(lambda: _tag(obstore.put(self._objects, key, content)))
+
+    def create(self, key: str, content: bytes) -> str | None:
+        """Write an object where there is none; returns its tag, or None where there is one already."""
+
+        def create() -> str | None:
+            try:
+                return _tag(obstore.put(self._objects, key, content, mode="create"))
+            except (AlreadyExistsError, FileExistsError, PreconditionError):
+                return None
+
+        return self._patiently(create)
+
+    def replace(self, key: str, content: bytes, before: Read) -> str | None:
+        """Write an object in place of what was read; None where there is something else by now.
+
+        A folder cannot compare and swap: there the last one to write wins.
+        """
+
+        mode: Any = {"e_tag": before.tag} | ({} if before.version is None else {"version": before.version})
+
+        def replace() -> str | None:
+            try:
+                return _tag(obstore.put(self._objects, key, content, mode=mode))
+            except (PreconditionError, AlreadyExistsError):
+                return None
+            except (NotSupportedError, NotImplementedError):
+                return _tag(obstore.put(self._objects, key, content))
+
+        return self._patiently(replace)
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write the file at `path`; large ones in parts, several at once."""
+        self._patiently(lambda: obstore.put(self._objects, key, path, chunk_size=PART))
+
+    def download(self, key: str, path: Path, sha256: str) -> None:
+        """Write an object to `path`, which appears there whole or not at all.
+
+        Raises:
+            DamagedObjectError: it is missing, or its bytes are others than `sha256` says.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        os.close(descriptor)
+        part = Path(name)
+        try:
+            found = self._if_there(lambda: _stream(self._objects, key, part))
+            if found is None:
+                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
+            if found != sha256:
+                raise DamagedObjectError(
+                    f"{VARIABLE}={self.url}: the object {key} was changed: its sha256 is {found[:16]}.. and was "
+                    f"{sha256[:16]}.."
+                )
+            part.chmod(0o644)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def hash_of(self, key: str) -> str | None:
+        """sha256 of an object's bytes, in hex; None where there is none."""
+        return self._if_there(lambda: _stream(self._objects, key, None))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; those that are not there too."""
+        there = list(keys)
+        if there:
+            self._if_there(lambda: obstore.delete(self._objects, there))
+
+    def _patiently(self, act: Callable[[], R]) -> R:
+        """What `act` returns, asked again while nobody answers."""
+        began, pause, told = time.monotonic(), 0.5, False
+        while True:
+            try:
+                return act()
+            except BaseException as error:
+                if not is_from_the_store(error):
+                    raise
+                problem = problem_with(self.url, error)
+                if isinstance(error, FileNotFoundError) and not is_about_the_bucket(error):
+                    raise
+            if not isinstance(problem, AwayError) or time.monotonic() - began > self._patience:
+                raise problem
+            if not told:
+                _log.warning("%s. Waiting for it; nothing is lost.", problem)
+                told = True
+            time.sleep(pause)
+            pause = min(2 * pause, 10.0)
+
+    def _if_there(self, act: Callable[[], R]) -> R | None:
+        """The same; None where there is no such object."""
+        try:
+            return self._patiently(act)
+        except FileNotFoundError:
+            return None
+
+
+def _opened(url: str) -> ObjectStore:
+    scheme = url.partition("://")[0]
+    if scheme not in ("s3", "gs", "az", "file"):
+        raise ObjectStorageError(
+            f"{VARIABLE}={url}: give s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///folder"
+        )
+    try:
+        if scheme == "file":
+            return from_url(url, mkdir=True)
+        # The waiting is ours, so that it is told and can last.
+        retry: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=30)}
+        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        return from_url(url, retry_config=retry, client_options={"allow_http": plain, "timeout": "300s"})
+    except (BaseError, ValueError, OSError) as error:
+        raise problem_with(url, error) from None
+
+
+def _stream(objects: ObjectStore, key: str, path: Path | None) -> str:
+    """Read an object, into the file at `path` if there is one; returns the sha256 of what was read."""
+    digest = hashlib.sha256()
+    found = obstore.get(objects, key)
+    with Path(path or os.devnull).open("wb") as file:
+        for some in found.stream(min_chunk_size=8 * 2**20):
+            view = memoryview(some)
+            digest.update(view)
+            if path is not None:
+                file.write(view)
+    return digest.hexdigest()
+
+
+def _entry(meta: Any) -> Entry:
+    return Entry(_tag(meta), meta["size"], meta["last_modified"])
+
+
+def _tag(result: Any) -> str:
+    return str(result.get("e_tag") or result.get("version") or "")

@@ -1,0 +1,80 @@
+"""Brings a whole store into a shared place, or the other way: to begin with one, to move, or to work without a line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lwf_assets.progress import SILENT, Progress
+from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.records import merged_verdicts
+from lwf_assets.store.shared.mirror import SharedMirror
+from lwf_assets.store.store import STUDIES, Store
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How many artifacts were moved, and how many bytes they have."""
+
+    artifacts: int
+    size: int
+
+
+def unshared(store: Store) -> list[Manifest]:
+    """The artifacts that are here with all their files and not in the shared place, each once, oldest first."""
+    found: dict[Path, Manifest] = {}
+    for manifest in store.manifests():
+        folder = store.artifact_folder(manifest)
+        whole = folder.is_dir() and all((folder / entry.path).is_file() for entry in manifest.files)
+        if whole and not store.mirror.has(manifest):
+            found.setdefault(folder, manifest)
+    return list(reversed(found.values()))
+
+
+def push(store: Store, *, progress: Progress = SILENT) -> Moved:
+    """Share everything that the shared place lacks: artifacts, verdicts, settings of studies, pointers.
+
+    Raises:
+        DamagedArtifactError: an artifact here is not as it was written; those before it are shared.
+    """
+    mirror = store.mirror
+    assert isinstance(mirror, SharedMirror)
+    missing = unshared(store)
+    progress.begin("Publishing", sum(entry.size for manifest in missing for entry in manifest.files))
+    for path in sorted((store.root / STUDIES).glob("*.json")):
+        _share_new(mirror, path)
+    for manifest in missing:
+        artifact = store.artifact_of(manifest)
+        store.verify(artifact)
+        mirror.publish(manifest, artifact.path, instead=False)
+        progress.advance(sum(entry.size for entry in manifest.files))
+    for path in sorted(store.root.glob("*/*/manifests/*.json")):  # of what was removed, too: it is the record of it
+        _share_new(mirror, path)
+    for path in sorted(store.root.glob("*/*/checks/*.json")):
+        mirror.share_merged(path, merged_verdicts)
+    for pointer, current in store.current_manifests():
+        if current is not None:
+            mirror.share(pointer)
+    return Moved(len(missing), sum(entry.size for manifest in missing for entry in manifest.files))
+
+
+def pull(store: Store, *, progress: Progress = SILENT) -> Moved:
+    """Bring every file of what studies last asked for."""
+    current = [manifest for _, manifest in store.current_manifests() if manifest is not None]
+    wanted = [manifest for manifest in current if not _is_here(store, manifest)]
+    size = sum(entry.size for manifest in wanted for entry in manifest.files)
+    progress.begin("Fetching", size)
+    for manifest in wanted:
+        store.verify(store.artifact_of(manifest))
+        progress.advance(sum(entry.size for entry in manifest.files))
+    return Moved(len(wanted), size)
+
+
+def _is_here(store: Store, manifest: Manifest) -> bool:
+    folder = store.artifact_folder(manifest)
+    return all((folder / entry.path).is_file() for entry in manifest.files)
+
+
+def _share_new(mirror: SharedMirror, path: Path) -> None:
+    if not mirror.knows(path):
+        mirror.share(path)
