@@ -105,7 +105,7 @@ def _troubles(world: World, whole: Mapping[str, str], finished: Mapping[str, tup
         yield f"was finished, and made again: {', '.join(twice)}"
     drafts = [path for path in world.home.root.rglob(".*") if path.name not in DAGSTERS]
     if drafts:
-        yield f"left behind: {drafts[0]}"
+        yield f"left behind: {drafts[0].relative_to(world.home.root)}"
     left = processes_of(world)
     if left:
         yield f"processes left: {left}"
@@ -145,7 +145,7 @@ def _locks_held(world: World) -> Iterator[str]:
             with FileLock(path, timeout=0):
                 pass
         except Timeout:
-            yield f"still locked: {path}"
+            yield f"still locked: {path.relative_to(world.home.root)}"
 
 
 def _databases(world: World) -> Iterator[str]:
@@ -153,4 +153,4 @@ def _databases(world: World) -> Iterator[str]:
         with closing(sqlite3.connect(path, timeout=60)) as database:
             found = database.execute("PRAGMA integrity_check").fetchone()[0]
         if found != "ok":
-            yield f"{path}: {found}"
+            yield f"{path.relative_to(world.home.root)}: {found}"
