@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from world import World, new_world
 
+from lwf_assets.disk.locks import is_held
 from lwf_assets.graph.cells import cells
 from lwf_assets.store.store import Artifact
 
@@ -141,10 +141,7 @@ def end_all(world: World) -> None:
 
 def _locks_held(world: World) -> Iterator[str]:
     for path in world.home.root.rglob("*.lock"):
-        try:
-            with FileLock(path, timeout=0):
-                pass
-        except Timeout:
+        if is_held(path):
             yield f"still locked: {path.relative_to(world.home.root)}"
 
 
