@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from lwf_assets.disk.hashes import canonical_hash
+from lwf_assets.disk.locks import is_held
 from lwf_assets.store.home import Home
 from lwf_assets.study.study import Study
 
@@ -55,11 +56,10 @@ def turn_of(study: Study, home: Home) -> Iterator[None]:
 
 def _at_work(folder: Path, own: Path) -> list[Path]:
     """The locks of builds of other studies, without those that dead processes left."""
-    held = []
+    held = list[Path]()
     for path in folder.glob("*/*.lock"):
-        try:
-            with FileLock(path, timeout=0):
-                path.unlink(missing_ok=True)
-        except Timeout:
-            held += [path] if path.parent != own else []
+        if not is_held(path):
+            path.unlink(missing_ok=True)
+        elif path.parent != own:
+            held.append(path)
     return held

@@ -20,6 +20,10 @@ LINES = {
 }
 
 
+_sent: list[signal.Signals] = []
+"""What has come. Dagster makes the same of both signals."""
+
+
 def is_interrupt(error: BaseException) -> bool:
     """Whether Ctrl-C raised it: Python's own, the exit that it became, or Dagster's, which is not imported for this."""
     return (
@@ -42,8 +46,9 @@ def end_soon_after_an_interrupt() -> None:
         with writer:  # kept open as long as the thread
             while not (sent := LINES.keys() & set(reader.recv(64))):
                 pass
+            _sent.append(signal.Signals(min(sent)))
             time.sleep(GRACE)
-            leave(signal.Signals(min(sent)))
+            leave()
 
     threading.Thread(target=wait, name="interrupts", daemon=True).start()
 
@@ -59,8 +64,9 @@ def _say_nothing_of_interrupts() -> None:
     sys.unraisablehook = hook
 
 
-def leave(sent: signal.Signals = signal.SIGINT) -> None:
-    """End this process now: no cleaning up, which a kill would not do either."""
+def leave() -> None:
+    """End this process now, by the signal that came first: no cleaning up, which a kill would not do either."""
+    sent = _sent[0] if _sent else signal.SIGINT
     sys.stdout.flush()
     os.write(sys.stderr.fileno(), f"\n{LINES[sent]}".encode())
     os._exit(128 + sent)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from lwf_assets.disk.locks import is_held
 from lwf_assets.store.home import Home
 
 GRACE = 60.0
@@ -72,11 +73,7 @@ def _is_dead(home: Home, record: dg.RunRecord) -> bool:
     path = _lock_of(home, record.dagster_run.run_id)
     if not path.exists():
         return record.start_time is not None and time.time() - record.start_time > GRACE
-    try:
-        with FileLock(path, timeout=0):
-            return True
-    except Timeout:
-        return False
+    return not is_held(path)
 
 
 def _lock_of(home: Home, run_id: str) -> Path:

@@ -31,7 +31,7 @@ def test_plan_lists_nothing_after_a_build_and_names_reasons_after_an_edit(built:
 
 @pytest.mark.slow
 def test_build_of_one_cell_leaves_the_other_stale(built: World) -> None:
-    built.values["confidence"] = {"alpha": 0.5}
+    built.values["confidence"] = {"end": "low"}
     ran = json_of(lwf(built, "build", "--json", "--cell", "minds|sums"))["ran"]
     assert [(step["asset"], step["partition"]) for step in ran] == [
         ("scored_forget_set", "minds|sums"),

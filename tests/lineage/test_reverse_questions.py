@@ -31,7 +31,7 @@ def changed_once(built_once: World, tmp_path_factory: pytest.TempPathFactory) ->
     world = copied(built_once, tmp_path_factory.mktemp("changed"))
     before = find_manifest(world.home.store, CELL)
     path = world.folder / "teeth.jsonl"
-    path.write_text(path.read_text().replace("teeth 4?", "gums 4?"))
+    path.write_text(path.read_text().replace("teeth 5?", "gums 5?"))
     world.build()
     return world, before
 
@@ -75,7 +75,7 @@ def test_the_changed_prompt_is_the_first_cause_and_shown_as_that_row(changed_pro
     (cause,) = first.causes
     assert cause.startswith("tasks.teeth.source.prompts.sha256: ")
     (row,) = first.rows
-    assert (row.id, row.before, row.after) == ("teeth/teeth-4", {"prompt": "teeth 4?"}, {"prompt": "gums 4?"})
+    assert (row.id, row.before, row.after) == ("teeth/teeth-5", {"prompt": "teeth 5?"}, {"prompt": "gums 5?"})
     assert [difference.artifact.partition("[")[0] for difference in rest] == [
         "self_generated_corpus",
         "confidence_terms",
@@ -166,7 +166,7 @@ def test_removal_leaves_a_study_that_is_fresh_and_whole(changed_prompt: tuple[Wo
     chain = read_chain(store, before)
     assert [link.folder.exists() for link in chain.links].count(False) == 5
     path = world.folder / "teeth.jsonl"
-    path.write_text(path.read_text().replace("gums 4?", "teeth 4?"))
+    path.write_text(path.read_text().replace("gums 5?", "teeth 5?"))
     world.build()
     assert find_manifest(store, CELL).version == before.version  # and made anew: the same
 

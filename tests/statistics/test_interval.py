@@ -6,17 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lwf_assets.statistics import bootstrap_interval
 
-unhurried = settings(deadline=None)  # imports and a busy machine take their time
 _numbers = st.floats(-1e3, 1e3)
 _many = st.lists(_numbers, min_size=1, max_size=30)
 
 
-@unhurried
 @given(values=_many)
 def test_the_interval_holds_the_mean_and_lies_within_the_values(values: list[float]) -> None:
     interval = bootstrap_interval(values)
@@ -50,7 +48,6 @@ def test_another_seed_draws_another_interval() -> None:
     assert len(ends) > 1
 
 
-@unhurried
 @given(value=_numbers, count=st.integers(1, 20))
 def test_equal_values_have_an_interval_of_no_width(value: float, count: int) -> None:
     interval = bootstrap_interval([value] * count)

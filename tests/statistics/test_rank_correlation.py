@@ -6,12 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lwf_assets.statistics import rank_correlation
-
-unhurried = settings(deadline=None)  # imports and a busy machine take their time
 
 
 def _ranks(values: list[float]) -> list[float]:
@@ -21,7 +19,6 @@ def _ranks(values: list[float]) -> list[float]:
     ]
 
 
-@unhurried
 @given(pairs=st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=2, max_size=20))
 def test_rank_correlation_is_the_correlation_of_the_ranks(pairs: list[tuple[int, int]]) -> None:
     first, second = ([float(pair[side]) for pair in pairs] for side in (0, 1))

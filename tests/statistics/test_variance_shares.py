@@ -6,16 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lwf_assets.statistics import shares_of_variance
 
-unhurried = settings(deadline=None)  # imports and a busy machine take their time
 _numbers = st.floats(-1e3, 1e3)
 
 
-@unhurried
 @given(rows=st.lists(st.tuples(_numbers, _numbers, _numbers), min_size=2, max_size=20))
 def test_shares_of_variance_add_up_to_one(rows: list[tuple[float, float, float]]) -> None:
     parts = dict(zip("abc", ([*column] for column in zip(*rows, strict=True)), strict=True))

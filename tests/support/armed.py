@@ -76,7 +76,7 @@ def armed_values(folder: Path) -> dict[str, Any]:
         "probe": {
             "models": ["reference", "lwf"],
             "relearning_steps": 2,
-            "relearning_rate": 0.01,
+            "relearning_rate": 0.001,
             "relearning_batch_size": 2,
             "prompt_forms": FORMS,
         },

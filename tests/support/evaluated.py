@@ -279,7 +279,14 @@ def work_of(cell: Cell, folders: dict[str, dict[Any, Path]], out: Path) -> Any:
         least_seeds=3,
         known_conflicts=tuple(cell.known_conflicts),
     )
-    study = SimpleNamespace(name="synthetic", alpha=cell.alpha, seeds=tuple(cell.seeds), evaluation=evaluation)
+    study = SimpleNamespace(
+        name="synthetic",
+        alpha=cell.alpha,
+        seeds=tuple(cell.seeds),
+        evaluation=evaluation,
+        model=SimpleNamespace(adapter=None),
+        confidence_space=None,
+    )
     inputs = {
         GraphCell(asset, _partition(key)): SimpleNamespace(path=folder, version=f"version of {folder.name}")
         for asset, by_key in folders.items()

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from world import World, new_world
 
+from lwf_assets.disk.locks import is_held
 from lwf_assets.graph.cells import cells
 from lwf_assets.store.store import Artifact
 
@@ -105,7 +105,7 @@ def _troubles(world: World, whole: Mapping[str, str], finished: Mapping[str, tup
         yield f"was finished, and made again: {', '.join(twice)}"
     drafts = [path for path in world.home.root.rglob(".*") if path.name not in DAGSTERS]
     if drafts:
-        yield f"left behind: {drafts[0]}"
+        yield f"left behind: {drafts[0].relative_to(world.home.root)}"
     left = processes_of(world)
     if left:
         yield f"processes left: {left}"
@@ -141,11 +141,8 @@ def end_all(world: World) -> None:
 
 def _locks_held(world: World) -> Iterator[str]:
     for path in world.home.root.rglob("*.lock"):
-        try:
-            with FileLock(path, timeout=0):
-                pass
-        except Timeout:
-            yield f"still locked: {path}"
+        if is_held(path):
+            yield f"still locked: {path.relative_to(world.home.root)}"
 
 
 def _databases(world: World) -> Iterator[str]:
@@ -153,4 +150,4 @@ def _databases(world: World) -> Iterator[str]:
         with closing(sqlite3.connect(path, timeout=60)) as database:
             found = database.execute("PRAGMA integrity_check").fetchone()[0]
         if found != "ok":
-            yield f"{path}: {found}"
+            yield f"{path.relative_to(world.home.root)}: {found}"
