@@ -27,7 +27,7 @@ def each(asset: str, *keys: str) -> set[str]:
     return {f"{asset}[{key}]" for key in keys}
 
 
-def downstream_of_alpha(*keys: str) -> set[str]:
+def downstream_of_the_score(*keys: str) -> set[str]:
     return {
         *each("scored_forget_set", *keys),
         *each("lwf_checkpoint", *keys),
@@ -58,7 +58,12 @@ def test_alpha(built: World) -> None:
     built.values["confidence"] = {"alpha": 0.5}
     reasons = [reason for step in built.plan().stale for reason in step.reasons]
     assert "alpha: 0.01 -> 0.5" in reasons
-    assert_stale_then_built(built, downstream_of_alpha(*CELLS))
+    assert built.stale() == downstream_of_the_score(*CELLS)
+
+
+def test_the_other_end_of_the_confidence(built: World) -> None:
+    built.values["confidence"] = {"end": "low"}
+    assert_stale_then_built(built, downstream_of_the_score(*CELLS))
 
 
 def test_one_prompt_of_one_forgetting_file(built: World) -> None:
@@ -70,7 +75,7 @@ def test_one_prompt_of_one_forgetting_file(built: World) -> None:
             *each("forgetting_prompts", "teeth"),
             *each("self_generated_corpus", "teeth"),
             *each("confidence_terms", "teeth|sums"),
-            *downstream_of_alpha("teeth|sums"),
+            *downstream_of_the_score("teeth|sums"),
             *PLAIN,
             *each("eval_report", *CELLS),
         },
@@ -93,7 +98,7 @@ def test_a_new_forgetting_task(built: World) -> None:
             *each("forgetting_prompts", "stars"),
             *each("self_generated_corpus", "stars"),
             *each("confidence_terms", "stars|sums"),
-            *downstream_of_alpha("stars|sums"),
+            *downstream_of_the_score("stars|sums"),
             *PLAIN,
             *each("eval_report", *CELLS),
         },
@@ -108,12 +113,12 @@ def test_the_size_of_the_test_set_retrains_nothing(built: World) -> None:
 
 
 def test_back_to_the_first_settings_everything_comes_from_the_store(built: World) -> None:
-    built.values["confidence"] = {"alpha": 0.5}
+    built.values["confidence"] = {"end": "low"}
     built.build()
     del built.values["confidence"]
     assert {step.action.value for step in built.plan().stale} == {"reuse from store"}
     made_before = set(built.home.root.glob("store/*/*/*/manifest.json"))
-    assert_stale_then_built(built, downstream_of_alpha(*CELLS))
+    assert_stale_then_built(built, downstream_of_the_score(*CELLS))
     assert set(built.home.root.glob("store/*/*/*/manifest.json")) == made_before
 
 
