@@ -26,9 +26,9 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/lwf build --study studies/quickstart.yaml
 
-# Three at once on two cores: the tests of servers wait more than they work.
+# Four at once on two cores: the tests of servers wait more than they work.
 test: setup lint
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 fast-test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

@@ -58,7 +58,8 @@ class World:
 def copied(world: World, folder: Path) -> World:
     """A copy of a world in another folder, to change at will."""
     shutil.copytree(world.folder, folder / "study")
-    shutil.copytree(world.home.root, folder / "home")
+    # MLflow's database has the address of its files: a copy of them would be read by nobody.
+    shutil.copytree(world.home.root, folder / "home", ignore=shutil.ignore_patterns("mlflow-artifacts"))
     return World(folder / "study", Home(folder / "home"), tiny_study_values(folder / "study"))
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from by_hand import distance
 from safetensors.torch import load_file
-from world import World, copied, new_world
+from world import World, copied
 
 from dagster_project.resources import LwfHome
 from dagster_project.tracking.client import open_client
@@ -167,10 +167,10 @@ def test_two_processes_build_what_one_builds_and_go_on_after_a_kill(
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_no_process_is_left_when_the_build_ends(name: str, tmp_path: Path) -> None:
-    world = new_world(tmp_path)
+def test_no_process_is_left_when_the_build_ends(built_once: World, name: str, tmp_path: Path) -> None:
+    world = copied(built_once, tmp_path)
     process = subprocess.Popen(
-        [sys.executable, "-m", "dagster_project.cli", "build", "--processes", "2"],
+        [sys.executable, "-m", "dagster_project.cli", "build", "--processes", "2", "--force", "fisher_diagonal"],
         env={**os.environ, "LWF_HOME": str(world.home.root), "LWF_STUDY": str(world.file)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
