@@ -15,7 +15,7 @@ from campaign.builds import undisturbed, versions
 from campaign.carried_out import carry_out
 from campaign.page import keep
 
-AT_ONCE = 2
+AT_ONCE = 3
 """Attacks that are carried out side by side; most of each is waiting."""
 
 
