@@ -38,7 +38,7 @@ class Daemon:
             **os.environ,
             "LWF_HOME": str(world.home.root),
             "LWF_STUDY": str(world.file),
-            "LWF_SENSOR_SECONDS": "2",
+            "LWF_SENSOR_SECONDS": "6",
             "OMP_NUM_THREADS": "1",
             **environment,
         }

@@ -66,7 +66,7 @@ def test_a_training_goes_on_where_another_machine_was_interrupted(
     one.build(only=[cell for cell in cells(one.study) if cell.asset in ("base_model", "learning_data")])
     with monkeypatch.context() as patch:
 
-        def fail(*arguments: object) -> None:
+        def fail(*arguments: object, **named: object) -> None:
             import time
 
             time.sleep(2)  # in which the last checkpoint is shared

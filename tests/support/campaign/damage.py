@@ -108,7 +108,7 @@ def interrupted(folder: Path) -> World:
     world.build(only=before)
     with pytest.MonkeyPatch.context() as patch:
 
-        def fail(*arguments: object) -> None:
+        def fail(*arguments: object, **named: object) -> None:
             raise LwfError("interrupted")
 
         patch.setattr("lwf_assets.engine.checkpoint.save_model", fail)
