@@ -7,17 +7,19 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
 from obstore.store import from_url
 
 from lwf_assets.errors import LwfError
+from lwf_assets.object_storage.at_once import in_order, wait
 from lwf_assets.object_storage.problems import (
     VARIABLE,
     AwayError,
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 PATIENCE = 900.0
 """Seconds for which an object store may be away before a build gives up."""
 PART = 16 * 2**20
-"""Bytes of the parts in which large files travel, several at once."""
+"""Bytes of the parts in which large files are written, several at once."""
+PIECE, AHEAD = 8 * 2**20, 4
+"""Bytes of the pieces in which large objects are read, and how many of them are under way at once."""
 
 _log = logging.getLogger("lwf.store")
 R = TypeVar("R")
@@ -76,6 +80,8 @@ class Bucket:
 
     def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
         self.url = url.rstrip("/")
+        self.verifies_itself = not self.url.startswith("file://")
+        """Whether the service checks its bytes against sums of its own, and gives another tag with every write."""
         self._patience = patience
         self._objects = _opened(self.url)
 
@@ -141,37 +147,75 @@ class Bucket:
 
         return self._patiently(replace)
 
-    def upload(self, key: str, path: Path) -> None:
-        """Write the file at `path`; large ones in parts, several at once."""
-        self._patiently(lambda: obstore.put(self._objects, key, path, chunk_size=PART))
+    def upload(self, key: str, path: Path) -> str:
+        """Write the file at `path`, large ones in parts, several at once; returns its tag."""
+        return self._patiently(lambda: _tag(obstore.put(self._objects, key, path, chunk_size=PART)))
 
-    def download(self, key: str, path: Path, sha256: str) -> None:
-        """Write an object to `path`, which appears there whole or not at all.
+    def download(self, key: str, path: Path, sha256: str, size: int | None = None) -> None:
+        """Write an object to `path`, which appears there whole or not at all. Large ones come in pieces, several at
+        once, and are hashed as they come.
+
+        Args:
+            key: of the object.
+            path: of the file.
+            sha256: of its bytes, in hex.
+            size: how many they are, where that is known.
 
         Raises:
             DamagedObjectError: it is missing, or its bytes are others than `sha256` says.
+            OSError: the file cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(descriptor)
-        part = Path(name)
+        part, digest = Path(name), hashlib.sha256()
         try:
-            found = self._if_there(lambda: _stream(self._objects, key, part))
-            if found is None:
-                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
-            if found != sha256:
+            with os.fdopen(descriptor, "wb") as file, closing(self._pieces(key, size)) as pieces:
+                for piece in pieces:
+                    digest.update(piece)
+                    _write(file, piece, path)
+            if digest.hexdigest() != sha256:
                 raise DamagedObjectError(
-                    f"{VARIABLE}={self.url}: the object {key} was changed: its sha256 is {found[:16]}.. and was "
-                    f"{sha256[:16]}.."
+                    f"{VARIABLE}={self.url}: the object {key} was changed: its sha256 is {digest.hexdigest()[:16]}.. "
+                    f"and was {sha256[:16]}.."
                 )
             part.chmod(0o644)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
 
-    def hash_of(self, key: str) -> str | None:
-        """sha256 of an object's bytes, in hex; None where there is none."""
-        return self._if_there(lambda: _stream(self._objects, key, None))
+    def hash_of(self, key: str, size: int | None = None) -> str:
+        """sha256 of an object's bytes, in hex; nothing is written.
+
+        Raises:
+            DamagedObjectError: it is missing.
+        """
+        digest = hashlib.sha256()
+        for piece in self._pieces(key, size):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def _pieces(self, key: str, size: int | None) -> Generator[memoryview]:
+        """An object's bytes, in order; `size` is how many are expected, so that small ones take one request."""
+        if size is None or size > 2 * PIECE:
+            there = self.look(key)
+            if there is None:
+                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
+            size = there.size
+        if size <= 2 * PIECE:
+            found = self.read(key)
+            if found is None:
+                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
+            yield memoryview(found.content)
+            return
+
+        def piece(start: int) -> memoryview:
+            end = min(start + PIECE, size)
+            found = self._if_there(lambda: obstore.get_range(self._objects, key, start=start, end=end))
+            if found is None:
+                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
+            return memoryview(found)
+
+        yield from in_order(piece, range(0, size, PIECE), ahead=AHEAD)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there too."""
@@ -196,7 +240,8 @@ class Bucket:
             if not told:
                 _log.warning("%s. Waiting for it; nothing is lost.", problem)
                 told = True
-            time.sleep(pause)
+            if wait(pause):
+                raise problem
             pause = min(2 * pause, 10.0)
 
     def _if_there(self, act: Callable[[], R]) -> R | None:
@@ -224,17 +269,13 @@ def _opened(url: str) -> ObjectStore:
         raise problem_with(url, error) from None
 
 
-def _stream(objects: ObjectStore, key: str, path: Path | None) -> str:
-    """Read an object, into the file at `path` if there is one; returns the sha256 of what was read."""
-    digest = hashlib.sha256()
-    found = obstore.get(objects, key)
-    with Path(path or os.devnull).open("wb") as file:
-        for some in found.stream(min_chunk_size=8 * 2**20):
-            view = memoryview(some)
-            digest.update(view)
-            if path is not None:
-                file.write(view)
-    return digest.hexdigest()
+def _write(file: IO[bytes], piece: memoryview, path: Path) -> None:
+    """Write, and name the file where the disk refuses."""
+    try:
+        file.write(piece)
+        file.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _entry(meta: Any) -> Entry:
