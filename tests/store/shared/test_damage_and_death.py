@@ -15,7 +15,7 @@ from pathlib import Path
 
 import killed_publisher
 import pytest
-from gate import Gate
+from cut_line import Line
 from places import ROOT
 from s3_server import BUCKET, S3Server
 from servers_at_work import LOOPBACK
@@ -220,19 +220,19 @@ def test_wherever_a_publisher_is_killed_others_see_all_or_nothing(machine: Machi
 
 
 @pytest.fixture
-def gate(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def line(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """The only way to the server, with an empty bucket behind it."""
     server.empty()
-    gate = Gate(server.port)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{gate.port}")
-    yield gate
-    gate.close()
+    line = Line(server.port)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{line.port}")
+    yield line
+    line.cut()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["publish", "fetch"])
 def test_a_store_that_goes_away_in_the_middle_is_waited_for(
-    gate: Gate, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+    line: Line, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     """Cut while megabytes are on their way, and away for two seconds."""
 
@@ -249,12 +249,12 @@ def test_a_store_that_goes_away_in_the_middle_is_waited_for(
         store = of("two")
 
     def cut() -> None:
-        before = gate.passed
-        while gate.passed < before + 3 * PIECE:
+        before = line.passed
+        while line.passed < before + 3 * PIECE:
             time.sleep(0.005)
-        gate.close()
+        line.cut()
         time.sleep(2)
-        gate.open()
+        line.mend()
 
     thread = threading.Thread(target=cut)
     thread.start()

@@ -1,4 +1,4 @@
-"""A way to a server of this machine that can be closed for a while, also in the middle of a transfer."""
+"""The line to a server of this machine, which can be cut for a while, also in the middle of a transfer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import threading
 from servers_at_work import LOOPBACK, free_port
 
 
-class Gate:
-    """Forwards connections to `port` while it is open."""
+class Line:
+    """Forwards connections to `port` while it is whole."""
 
     def __init__(self, port: int) -> None:
         self.port = free_port()
@@ -18,9 +18,9 @@ class Gate:
         """Bytes that went through, both ways."""
         self._to, self._listener = port, socket.socket()
         self._open_sockets = set[socket.socket]()
-        self.open()
+        self.mend()
 
-    def open(self) -> None:
+    def mend(self) -> None:
         """Let connections through."""
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,7 +28,7 @@ class Gate:
         self._listener.listen(64)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def close(self) -> None:
+    def cut(self) -> None:
         """Refuse connections, and cut those that there are."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
