@@ -4,9 +4,8 @@ away, so that all end together."""
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,30 +20,14 @@ _of_thread = threading.local()
 
 def each_at_once(act: Callable[[T], R], things: Iterable[T]) -> list[R]:
     """What `act` gives for each of `things`, several at once."""
-    with _pool(AT_ONCE) as pool:
+    with together(AT_ONCE) as pool:
         return list(pool.map(act, things))
 
 
-def in_order(act: Callable[[T], R], things: Iterable[T], *, ahead: int) -> Iterator[R]:
-    """The same, one by one in their order, while up to `ahead` of the next ones are on their way: so many are in memory
-    at most."""
-    with _pool(ahead) as pool:
-        coming = deque[Future[R]]()
-        for thing in things:
-            coming.append(pool.submit(act, thing))
-            if len(coming) > ahead:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-
-
-def wait(seconds: float) -> bool:
-    """Wait; returns whether another transfer has failed meanwhile."""
-    return _failed().wait(seconds)
-
-
 @contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+def together(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that end with the block. What it raises ends the waiting of all that belong together, those that this
+    thread is one of included."""
     failed = _failed()
 
     def begin() -> None:
@@ -60,7 +43,12 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def wait(seconds: float) -> bool:
+    """Wait; returns whether another transfer has failed meanwhile."""
+    return _failed().wait(seconds)
+
+
 def _failed() -> threading.Event:
-    """That of the transfer that this one is a part of, or a new one."""
+    """That of the transfers that this thread belongs to, or a new one."""
     found = getattr(_of_thread, "failed", None)
     return found if isinstance(found, threading.Event) else threading.Event()

@@ -7,19 +7,19 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
 from obstore.store import from_url
 
 from lwf_assets.errors import LwfError
-from lwf_assets.object_storage.at_once import in_order, wait
+from lwf_assets.object_storage.arriving import Span, arrive
+from lwf_assets.object_storage.at_once import wait
 from lwf_assets.object_storage.problems import (
     VARIABLE,
     AwayError,
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
 PATIENCE = 900.0
 """Seconds for which an object store may be away before a build gives up."""
-PART = 16 * 2**20
-"""Bytes of the parts in which large files are written, several at once."""
-PIECE, AHEAD = 8 * 2**20, 4
-"""Bytes of the pieces in which large objects are read, and how many of them are under way at once."""
+PART, PARTS = 8 * 2**20, 9000
+"""Bytes of the parts in which large files are written, and how many there are at most; S3 takes 10,000."""
+PARTS_AT_ONCE = 4
+"""Of one file; they are in memory."""
+CHUNK = 8 * 2**20
+"""Bytes that are read before they are hashed or written."""
 
 _log = logging.getLogger("lwf.store")
 R = TypeVar("R")
@@ -149,11 +151,12 @@ class Bucket:
 
     def upload(self, key: str, path: Path) -> str:
         """Write the file at `path`, large ones in parts, several at once; returns its tag."""
-        return self._patiently(lambda: _tag(obstore.put(self._objects, key, path, chunk_size=PART)))
+        part = max(PART, path.stat().st_size // PARTS)
+        options: Any = {"chunk_size": part, "max_concurrency": PARTS_AT_ONCE}
+        return self._patiently(lambda: _tag(obstore.put(self._objects, key, path, **options)))
 
     def download(self, key: str, path: Path, sha256: str, size: int | None = None) -> None:
-        """Write an object to `path`, which appears there whole or not at all. Large ones come in pieces, several at
-        once, and are hashed as they come.
+        """Write an object to `path`, which appears there whole or not at all. It is hashed as it comes.
 
         Args:
             key: of the object.
@@ -167,55 +170,69 @@ class Bucket:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        part, digest = Path(name), hashlib.sha256()
+        part = Path(name)
         try:
-            with os.fdopen(descriptor, "wb") as file, closing(self._pieces(key, size)) as pieces:
-                for piece in pieces:
-                    digest.update(piece)
-                    _write(file, piece, path)
-            if digest.hexdigest() != sha256:
-                raise DamagedObjectError(
-                    f"{VARIABLE}={self.url}: the object {key} was changed: its sha256 is {digest.hexdigest()[:16]}.. "
-                    f"and was {sha256[:16]}.."
-                )
+            try:
+                whole = size or self._size(key, size)
+                found = arrive(descriptor, path, whole, lambda span: self._read_span(key, span, whole))
+            finally:
+                os.close(descriptor)
+            if found != sha256:
+                raise self._changed(key, f"its sha256 is {found[:16]}.. and was {sha256[:16]}..")
             part.chmod(0o644)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
 
-    def hash_of(self, key: str, size: int | None = None) -> str:
+    def hash_of(self, key: str) -> str:
         """sha256 of an object's bytes, in hex; nothing is written.
 
         Raises:
             DamagedObjectError: it is missing.
         """
-        digest = hashlib.sha256()
-        for piece in self._pieces(key, size):
-            digest.update(piece)
-        return digest.hexdigest()
 
-    def _pieces(self, key: str, size: int | None) -> Generator[memoryview]:
-        """An object's bytes, in order; `size` is how many are expected, so that small ones take one request."""
-        if size is None or size > 2 * PIECE:
-            there = self.look(key)
-            if there is None:
-                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
-            size = there.size
-        if size <= 2 * PIECE:
-            found = self.read(key)
-            if found is None:
-                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
-            yield memoryview(found.content)
-            return
+        def read() -> str:
+            digest = hashlib.sha256()
+            for some in obstore.get(self._objects, key).stream(min_chunk_size=CHUNK):
+                digest.update(some)
+            return digest.hexdigest()
 
-        def piece(start: int) -> memoryview:
-            end = min(start + PIECE, size)
-            found = self._if_there(lambda: obstore.get_range(self._objects, key, start=start, end=end))
-            if found is None:
-                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
-            return memoryview(found)
+        found = self._if_there(read)
+        if found is None:
+            raise self._missing(key)
+        return found
 
-        yield from in_order(piece, range(0, size, PIECE), ahead=AHEAD)
+    def _size(self, key: str, expected: int | None) -> int:
+        """How large an object is, which must be as large as `expected`."""
+        there = self.look(key)
+        if there is None:
+            raise self._missing(key)
+        if expected is not None:
+            self._compare(key, there.size, expected)
+        return there.size
+
+    def _compare(self, key: str, size: int, expected: int) -> None:
+        if size != expected:
+            raise self._changed(key, f"it has {size:,} bytes and had {expected:,}")
+
+    def _read_span(self, key: str, span: Span, whole: int) -> None:
+        """Read a span of an object of `whole` bytes; after an interruption, what is left of it."""
+
+        def go_on() -> bool:
+            found = obstore.get(self._objects, key, options={"range": (span.at, span.end)})
+            self._compare(key, found.meta["size"], whole)
+            for some in found.stream(min_chunk_size=CHUNK):
+                span.write(some)
+            return True
+
+        if not self._if_there(go_on):
+            raise self._missing(key)
+
+    def _missing(self, key: str) -> DamagedObjectError:
+        return DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
+
+    def _changed(self, key: str, how: str) -> DamagedObjectError:
+        return DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} was changed: {how}")
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there too."""
@@ -267,15 +284,6 @@ def _opened(url: str) -> ObjectStore:
         return from_url(url, retry_config=retry, client_options={"allow_http": plain, "timeout": "300s"})
     except (BaseError, ValueError, OSError) as error:
         raise problem_with(url, error) from None
-
-
-def _write(file: IO[bytes], piece: memoryview, path: Path) -> None:
-    """Write, and name the file where the disk refuses."""
-    try:
-        file.write(piece)
-        file.flush()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _entry(meta: Any) -> Entry:

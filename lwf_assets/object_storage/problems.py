@@ -41,6 +41,7 @@ _NO_CREDENTIALS = (
 )
 _ELSEWHERE = ("301 moved", "redirect without location", "bare redirect")
 _AWAY = (
+    "HTTP error:",  # a line that was cut, also in the middle of a body
     *("error sending request", "Connect", "connection closed", "timed out", "operation timed out", "dns error"),
     *("500 Internal", "502 Bad", "503 Service", "504 Gateway", "429 Too", "SlowDown", "RequestTimeout"),
 )

@@ -87,7 +87,7 @@ class Files:
             return f"the shared store has lost it ({key})"
         if self.bucket.verifies_itself and self._right.tags().get(entry.sha256) == there.tag:
             return None
-        found = self.bucket.hash_of(key, entry.size)
+        found = self.bucket.hash_of(key)
         if found != entry.sha256:
             return f"the shared store has other bytes ({key}): their sha256 is {found[:16]}.."
         right[entry.sha256] = there.tag
