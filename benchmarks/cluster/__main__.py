@@ -38,7 +38,7 @@ def _simulated(home: Path | None, *, quick: bool) -> dict[str, Any]:
     from benchmarks.measure import short_collections
     from lwf_assets.store.home import Home
 
-    began = time.perf_counter()
+    began, here = time.perf_counter(), conditions("a simulated cluster")
     performance = json.loads((ROOT / "docs" / "performance.json").read_text())
     side, counts = (QUICK_SIDE, QUICK_COUNTS) if quick else (SIDE, COUNTS)
     with tempfile.TemporaryDirectory() as folder, short_collections():
@@ -53,7 +53,7 @@ def _simulated(home: Path | None, *, quick: bool) -> dict[str, Any]:
             place.mkdir()
             scenarios.append(measure(scenario, side, counts, place, earlier, say=print))
     return {
-        "conditions": conditions("a simulated cluster"),
+        "conditions": here,
         "durations": source,
         "took_seconds": time.perf_counter() - began,
         "scenarios": scenarios,
