@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -105,24 +105,10 @@ class SharedMirror:
         """Upload the files that are not there yet, then the mark, the manifest and the recipe's entry."""
         self._check()
         self.files.upload(manifest, folder, anew=instead)
-        local = self._folder_of(manifest)
-        sealed = local / "manifests" / f"{manifest.seal}.json"
-        recipe = local / "recipes" / f"{manifest.recipe}.json"
-        content = manifest.to_json().encode()
+        made: Changes = {}
+        first = self._declare(manifest, made, instead=instead)
         with self.index.changed() as changes:
-            changes[published_key(manifest)] = self.bucket.write(published_key(manifest), b"")
-            self.bucket.delete([doomed_key(manifest)])
-            self._create(sealed, content, changes)
-            if self._create(recipe, content, changes):
-                return manifest
-            theirs = self.bucket.read(self._name(recipe))
-            if theirs is None or instead:
-                changes[self._name(recipe)] = self.bucket.write(self._name(recipe), content)
-                return manifest
-            first = self._first(manifest, theirs)
-            mark = self.bucket.look(published_key(first))
-            if mark is not None:
-                changes[published_key(first)] = mark.tag
+            changes.update(made)
         if first.version != manifest.version:
             _log.warning(
                 "%s: another machine made it first, with other bytes (%s); its artifact is used",
@@ -130,6 +116,26 @@ class SharedMirror:
                 first.version,
             )
             self._keep(first)
+        return first
+
+    def _declare(self, manifest: Manifest, made: Changes, *, instead: bool) -> Manifest:
+        """Write that an artifact is there; what was written goes to `made`. Returns the manifest that its recipe stands
+        for."""
+        local, content = self._folder_of(manifest), manifest.to_json().encode()
+        recipe = local / "recipes" / f"{manifest.recipe}.json"
+        made[published_key(manifest)] = self.bucket.write(published_key(manifest), b"")
+        self.bucket.delete([doomed_key(manifest)])
+        self._create(local / "manifests" / f"{manifest.seal}.json", content, made)
+        if self._create(recipe, content, made):
+            return manifest
+        theirs = self.bucket.read(self._name(recipe))
+        if theirs is None or instead:
+            made[self._name(recipe)] = self.bucket.write(self._name(recipe), content)
+            return manifest
+        first = self._first(manifest, theirs)
+        mark = self.bucket.look(published_key(first))
+        if mark is not None:
+            made[published_key(first)] = mark.tag
         return first
 
     def _first(self, manifest: Manifest, theirs: Read) -> Manifest:
@@ -154,6 +160,14 @@ class SharedMirror:
     def sweep(self) -> None:
         """Remove files that nothing has needed for long."""
         sweep(self.bucket, Store(self.root, self).manifests())
+
+    def share_all(self, paths: Iterable[Path]) -> None:
+        """Write records as they are in the local store, several at once. Only for who is alone in writing them."""
+        self._check()
+        named = [(self._name(path), path) for path in paths]
+        tags = each_at_once(lambda one: self.bucket.write(one[0], one[1].read_bytes()), named)
+        with self.index.changed() as changes:
+            changes.update({name: tag for (name, _), tag in zip(named, tags, strict=True)})
 
     def share(self, path: Path) -> None:
         """Write a record as it is in the local store."""
