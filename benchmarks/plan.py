@@ -114,7 +114,7 @@ FULL = Plan(
     load_sides=[(4, 1), (10, 1), (30, 1), (30, 2)],
     shared_sizes=[256, 64, 64, *([1] * 8), *([0] * 8)],
     shared_rounds=3,
-    shared_sides=[13, 30],
+    shared_sides=[13],
 )
 
 _TINY = Size("tiny", 32, 48, 2, 4, 2, 61)

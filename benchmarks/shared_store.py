@@ -55,7 +55,7 @@ def shared_store(sizes: Sequence[int], rounds: int, sides: Sequence[int], say: C
                 side, Path(folder) / f"plan-{side}", {name: f"{url}/plan-{side}" for name, url in places.items()}
             )
             data["plans"].append(point)
-            say(f"{point['artifacts']} artifacts: " + ", ".join(f"{k} {v:.2f} s" for k, v in point["seconds"].items()))
+            say(f"{point['cells']} cells: " + ", ".join(f"{k} {v:.2f} s" for k, v in point["seconds"].items()))
     return data
 
 
@@ -148,8 +148,8 @@ def _planned(side: int, folder: Path, urls: dict[str, str]) -> dict[str, Any]:
         pushed[name] = _seconds(lambda store=store: push(store))  # type: ignore[misc]
         _plan_seconds(folder, url)  # not counted: it gets to know what is there
         seconds[name] = min(_plan_seconds(folder, url) for _ in range(3))
-    artifacts = sum(1 for _ in home.store.root.glob("*/*/current"))
-    return {"cells": side * side, "artifacts": artifacts, "seconds": seconds, "push_seconds": pushed}
+    cells = sum(1 for _ in home.store.root.glob("*/*/current"))
+    return {"cells": cells, "seconds": seconds, "push_seconds": pushed}
 
 
 def _plan_seconds(folder: Path, url: str | None) -> float:

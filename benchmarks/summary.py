@@ -183,7 +183,7 @@ def shared_plans_table(data: dict[str, Any]) -> Table:
     """What planning takes with a shared store, and moving a home there."""
     rows = []
     for point in data["plans"]:
-        size = f"{point['cells']:,} cells, {point['artifacts']:,} artifacts"
+        size = f"{point['cells']:,} cells"
         for place, seconds in point["seconds"].items():
             push = point["push_seconds"].get(place)
             rows.append([size, place, f"{seconds:.2f}", "" if push is None else f"{push:.0f}"])

@@ -19,7 +19,7 @@ from obstore.store import from_url
 
 from lwf_assets.errors import LwfError
 from lwf_assets.object_storage.arriving import Span, arrive
-from lwf_assets.object_storage.at_once import each_at_once, wait
+from lwf_assets.object_storage.at_once import wait
 from lwf_assets.object_storage.problems import (
     VARIABLE,
     AwayError,
@@ -88,14 +88,8 @@ class Bucket:
         self._objects = _opened(self.url)
 
     def list(self, prefix: str) -> dict[str, Entry]:
-        """Every object below `prefix`, by name. The folders directly below it are listed at once: a service gives a
-        thousand names at a time, and the next thousand only after those."""
-        found = self._patiently(lambda: obstore.list_with_delimiter(self._objects, prefix or None))
-        parts = each_at_once(self._list_all, found["common_prefixes"])
-        entries = {meta["path"]: _entry(meta) for meta in found["objects"]}
-        return entries | {name: entry for part in parts for name, entry in part.items()}
+        """Every object below `prefix`, by name."""
 
-    def _list_all(self, prefix: str) -> dict[str, Entry]:
         def read() -> dict[str, Entry]:
             chunks = obstore.list(self._objects, prefix, chunk_size=1000)
             return {meta["path"]: _entry(meta) for chunk in chunks for meta in chunk}
