@@ -113,7 +113,7 @@ FULL = Plan(
     generation_batch=8,
     load_sides=[(4, 1), (10, 1), (30, 1), (30, 2)],
     shared_sizes=[256, 64, 64, *([1] * 8), *([0] * 8)],
-    shared_rounds=3,
+    shared_rounds=4,
     shared_sides=[13],
 )
 

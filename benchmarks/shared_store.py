@@ -45,7 +45,10 @@ def shared_store(sizes: Sequence[int], rounds: int, sides: Sequence[int], say: C
     with tempfile.TemporaryDirectory() as folder, _s3(Path(folder)) as bucket:
         places = {"S3 (moto)": f"s3://{bucket}", "a folder": f"file://{folder}/shared"}
         for name, url in places.items():
-            measured = [_round(f"{url}/{number}", Path(folder) / "round", sizes) for number in range(rounds + 1)][1:]
+            measured = [
+                _round(f"{url}/{number}", Path(folder) / "round", sizes, ours_first=number % 2 == 0)
+                for number in range(rounds + 1)
+            ][1:]  # the first, not counted, has everything imported
             data["transfers"][name] = {key: [one[key] for one in measured] for key in measured[0]}
             say(
                 f"{name}: " + ", ".join(f"{key} {min(values):.2f} s" for key, values in data["transfers"][name].items())
@@ -68,22 +71,26 @@ def _s3(folder: Path) -> Iterator[str]:
         yield BUCKET
 
 
-def _round(url: str, folder: Path, sizes: Sequence[int]) -> dict[str, float]:
-    """Ours and the plain client, each to a place of its own, and back into an empty folder."""
+def _round(url: str, folder: Path, sizes: Sequence[int], *, ours_first: bool) -> dict[str, float]:
+    """Ours and the plain client, each to a place of its own, and back into an empty folder; nothing is left there."""
     shutil.rmtree(folder, ignore_errors=True)
     files = _write_files(folder / "files", sizes)
     plain = from_url(f"{url}-plain", **_options(url))
     sender, receiver = _store(folder / "one", url), _store(folder / "two", url)
     artifact = _artifact(sender, files)
-    seconds = {
-        "publish": _seconds(lambda: sender.mirror.publish(artifact.manifest, artifact.path, instead=False)),
-        "plain put": _seconds(lambda: [obstore.put(plain, path.name, path) for path in files]),
+    there: dict[str, Callable[[], object]] = {
+        "publish": lambda: sender.mirror.publish(artifact.manifest, artifact.path, instead=False),
+        "plain put": lambda: [obstore.put(plain, path.name, path) for path in files],
     }
+    back: dict[str, Callable[[], object]] = {
+        "fetch": lambda: receiver.verify(receiver.artifact_of(artifact.manifest)),
+        "plain get": lambda: [_get(plain, path.name, folder / "got" / path.name) for path in files],
+    }
+    seconds = {name: _seconds(there[name]) for name in sorted(there, key="publish".__ne__, reverse=not ours_first)}
     receiver.refresh()
-    seconds |= {
-        "fetch": _seconds(lambda: receiver.verify(receiver.artifact_of(artifact.manifest))),
-        "plain get": _seconds(lambda: [_get(plain, path.name, folder / "got" / path.name) for path in files]),
-    }
+    seconds |= {name: _seconds(back[name]) for name in sorted(back, key="fetch".__ne__, reverse=not ours_first)}
+    for place in (plain, from_url(url, **_options(url))):
+        obstore.delete(place, [meta["path"] for some in obstore.list(place) for meta in some])
     return seconds
 
 
