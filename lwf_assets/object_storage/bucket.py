@@ -84,7 +84,7 @@ class Bucket:
         self.url = url.rstrip("/")
         self.verifies_itself = not self.url.startswith("file://")
         """Whether the service checks its bytes against sums of its own, and gives another tag with every write."""
-        self._patience = patience
+        self._patience, self._is_away = patience, False
         self._objects = _opened(self.url)
 
     def list(self, prefix: str) -> dict[str, Entry]:
@@ -239,10 +239,12 @@ class Bucket:
 
     def _patiently(self, act: Callable[[], R]) -> R:
         """What `act` returns, asked again while nobody answers."""
-        began, pause, told = time.monotonic(), 0.5, False
+        began, pause = time.monotonic(), 0.5
         while True:
             try:
-                return act()
+                result = act()
+                self._is_away = False
+                return result
             except BaseException as error:
                 if not is_from_the_store(error):
                     raise
@@ -251,9 +253,9 @@ class Bucket:
                     raise
             if not isinstance(problem, AwayError) or time.monotonic() - began > self._patience:
                 raise problem
-            if not told:
+            if not self._is_away:  # once, however many transfers wait
                 _log.warning("%s. Waiting for it; nothing is lost.", problem)
-                told = True
+                self._is_away = True
             if wait(pause):
                 raise problem
             pause = min(2 * pause, 10.0)
