@@ -26,12 +26,14 @@ def main(words: Sequence[str] | None = None) -> None:
     results = out / "scaling.json"
     if not options.render:
         out.mkdir(parents=True, exist_ok=True)
-        results.write_text(json.dumps(_simulated(options.home, quick=options.quick), indent=1) + "\n")
+        results.write_text(
+            json.dumps(_simulated(options.home, options.planned_from, quick=options.quick), indent=1) + "\n"
+        )
     write_page(json.loads(results.read_text()), out)
     print(out / "scaling.md")
 
 
-def _simulated(home: Path | None, *, quick: bool) -> dict[str, Any]:
+def _simulated(home: Path | None, planned_from: int, *, quick: bool) -> dict[str, Any]:
     from benchmarks.cluster.scenarios import CARDS, CORES, measure
     from benchmarks.cluster.study import built_before, measured_before
     from benchmarks.conditions import conditions
@@ -51,10 +53,11 @@ def _simulated(home: Path | None, *, quick: bool) -> dict[str, Any]:
         for scenario in (CORES, CARDS):
             place = Path(folder) / scenario.name
             place.mkdir()
-            scenarios.append(measure(scenario, side, counts, place, earlier, say=print))
+            scenarios.append(measure(scenario, side, counts, place, earlier, print, planned_from=planned_from))
     return {
         "conditions": here,
         "durations": source,
+        "planned_from": planned_from,
         "took_seconds": time.perf_counter() - began,
         "scenarios": scenarios,
     }
@@ -86,6 +89,7 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description="Write docs/scaling.md.")
     parser.add_argument("--quick", action="store_true", help="a small study on three clusters: a smoke run")
     parser.add_argument("--home", type=Path, help="a home whose manifests say how long cells take")
+    parser.add_argument("--planned-from", type=int, default=1, help="devices below which the planner is not asked")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of scaling.md, .json and images/")
     parser.add_argument("--render", action="store_true", help="simulate nothing; write the page from scaling.json")
     return parser

@@ -80,10 +80,18 @@ WITHOUT: dict[str, dict[str, float]] = {
 
 
 def measure(
-    scenario: Scenario, side: int, counts: Sequence[int], folder: Path, earlier: Earlier, say: Callable[[str], None]
+    scenario: Scenario,
+    side: int,
+    counts: Sequence[int],
+    folder: Path,
+    earlier: Earlier,
+    say: Callable[[str], None],
+    *,
+    planned_from: int = 1,
 ) -> dict[str, Any]:
     """Simulate a study of `side` tasks of each kind on each of `counts` devices, the real planner in the loop; then
-    again without each of the costs, and without all of them."""
+    again without each of the costs, and without all of them. On clusters of less than `planned_from` devices, the
+    planner's rule stands in for it."""
     study = write_large_study(folder, side, scenario.model, scenario.dtype)
     cells = work_of(study, folder, earlier, scenario.speed)
     planning = _planner_seconds(study, folder, cells)
@@ -91,8 +99,8 @@ def measure(
     for count in counts:
         cluster = scenario.cluster(count, planning)
         planner = RealPlanner(study, folder / "planner")
-        checked = compared(planner, by_needs(cells))
-        outcome = simulate(cells, checked, cluster)
+        rule = by_needs(cells)
+        outcome = simulate(cells, compared(planner, rule) if count >= planned_from else rule, cluster)
         assert len(outcome.ended) == len(cells)
         without = {name: simulate(cells, by_needs(cells), replace(cluster, **off)) for name, off in WITHOUT.items()}  # type: ignore[arg-type]
         bare = Cluster(cluster.machines, cluster.devices)

@@ -49,8 +49,7 @@ def transfers_table(data: dict[str, Any]) -> Table:
             f"{point['fetching'] / _spent(point):.1%}",
             f"{point['publishing'] / _spent(point):.1%}",
             f"{point['plannings']}",
-            f"{median(point['planner_seconds']):.2f}",
-            f"{max(point['planner_seconds']):.2f}",
+            *(f"{of(point['planner_seconds']):.2f}" if point["planner_seconds"] else "" for of in (median, max)),
         ]
         for point in data["points"]
     ]
