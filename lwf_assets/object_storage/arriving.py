@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
-from lwf_assets.object_storage.at_once import together
+from lwf_assets.object_storage.at_once import GivenUpError, together, wait
 
 SPAN = 512 * 2**20
 """Bytes of a large file that come over one connection."""
@@ -37,7 +37,10 @@ class Span:
 
         Raises:
             CannotBeWrittenError: the disk refuses them.
+            GivenUpError: another transfer has failed, so nobody needs them.
         """
+        if wait(0):
+            raise GivenUpError
         left = memoryview(some)
         try:
             while left:

@@ -12,6 +12,11 @@ from typing import TypeVar
 AT_ONCE = 8
 """Objects that are read or written at the same time."""
 
+
+class GivenUpError(Exception):
+    """Another transfer of those that belong together has failed."""
+
+
 T = TypeVar("T")
 R = TypeVar("R")
 

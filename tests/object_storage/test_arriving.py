@@ -68,6 +68,24 @@ def test_what_breaks_in_one_span_ends_all(
     assert all(stopped)
 
 
+def test_a_span_that_nobody_needs_any_more_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an interrupt: a line may be so slow that the rest would take hours."""
+    monkeypatch.setattr(arriving, "SPAN", 1000)
+    written = list[int]()
+
+    def read(span: Span) -> None:
+        if span.at == 0:
+            raise KeyboardInterrupt
+        while span.at < span.end:
+            span.write(b"x")
+            written.append(span.at)
+            time.sleep(0.05)
+
+    with opened(tmp_path / "file") as descriptor, pytest.raises(KeyboardInterrupt):
+        arrive(descriptor, tmp_path / "file", 2000, read)
+    assert len(written) < 100
+
+
 def test_a_disk_that_refuses_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, content: bytes, at: int) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
