@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -24,9 +24,15 @@ _of_thread = threading.local()
 
 
 def each_at_once(act: Callable[[T], R], things: Iterable[T]) -> list[R]:
-    """What `act` gives for each of `things`, several at once."""
-    with together(AT_ONCE) as pool:
-        return list(pool.map(act, things))
+    """What `act` gives for each of `things`, several at once. Of several errors, one that is a cause is raised."""
+    coming: list[Future[R]] = []
+    try:
+        with together(AT_ONCE) as pool:
+            coming += [pool.submit(act, thing) for thing in things]
+            return [future.result() for future in coming]
+    except GivenUpError:
+        errors = [future.exception() for future in coming if not future.cancelled()]
+        raise next((error for error in errors if not isinstance(error, GivenUpError | None)), GivenUpError()) from None
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from lwf_assets.object_storage import arriving
 from lwf_assets.object_storage.arriving import Span, arrive
-from lwf_assets.object_storage.at_once import each_at_once, together, wait
+from lwf_assets.object_storage.at_once import GivenUpError, each_at_once, together, wait
 
 
 @contextmanager
@@ -113,3 +113,20 @@ def test_transfers_within_transfers_end_together() -> None:
         each_at_once(act, range(3))
     assert time.monotonic() - began < 30
     assert not wait(0.01)
+
+
+def test_of_several_errors_the_cause_is_raised() -> None:
+    """Those that come before it gave up because of it."""
+    failed, ready = threading.Event(), threading.Barrier(4)
+
+    def act(number: int) -> None:
+        ready.wait()
+        if number < 3:
+            failed.wait(60)
+            raise GivenUpError
+        failed.set()
+        time.sleep(0.2)
+        raise ValueError("the cause")
+
+    with pytest.raises(ValueError, match="the cause"):
+        each_at_once(act, range(4))
