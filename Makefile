@@ -2,6 +2,7 @@
 # make test      set up and run the tests
 # make campaign  attack everything at random, and write docs/reliability.md
 # make bench     measure everything that docs/performance.md says, and write it (half an hour)
+# make scaling  simulate a large study on clusters, and write docs/scaling.md (a quarter of an hour)
 # make gpu-check check this machine's GPU, and write docs/gpu.md (four minutes; without a GPU it says so)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,7 +11,7 @@ BIN := .venv/bin
 # The tests and builds start many processes; each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test fast-test lint bench gpu-check campaign clean
+.PHONY: setup demo test fast-test lint bench scaling gpu-check campaign clean
 
 setup: .venv/ready
 
@@ -43,6 +44,9 @@ lint: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c requirements.lock -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
+
+scaling: setup
+	$(BIN)/python -m benchmarks.cluster
 
 gpu-check: setup
 	$(BIN)/python -m benchmarks.gpu_check

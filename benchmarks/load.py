@@ -81,7 +81,7 @@ def fill(folder: Path, side: int, generations: int) -> None:
 
     sys.path[:0] = [str(ROOT / "tests" / "support")]
     from pretend_store import Pretend
-    from tiny import save_tiny_model, write_prompts
+    from tiny import save_tiny_model
 
     from lwf_assets import assets
     from lwf_assets.graph.cells import cells
@@ -89,20 +89,11 @@ def fill(folder: Path, side: int, generations: int) -> None:
     from lwf_assets.study.file import load_study
 
     save_tiny_model(folder / "model")
-    forgetting = {f"forget{n}": {"source": {"kind": "file", "prompts": f"forget{n}.jsonl"}} for n in range(side)}
-    for name in forgetting:
-        write_prompts(folder / f"{name}.jsonl", name)
-    values = {
-        "name": "load",
-        "model": {"source": {"kind": "directory", "path": "model"}},
-        "learning_tasks": {f"learn{n}": {"preset": "chain_sum"} for n in range(side)},
-        "forgetting_tasks": forgetting,
-        "training": {"max_steps": 6},
-    }
+    values = large_study(folder, side)
     artifacts = 0
     vars(os)["fsync"] = lambda descriptor: None  # a store that is thrown away
     for generation in range(generations):
-        values["model"]["dtype"] = ("float32", "bfloat16")[generation]  # type: ignore[index]
+        values["model"]["dtype"] = ("float32", "bfloat16")[generation]
         (folder / "study.yaml").write_text(yaml.safe_dump(values))
         study = load_study(folder / "study.yaml")
         pretend = Pretend(study.model_dump(mode="json"), Home(folder / "home").store)
@@ -110,6 +101,22 @@ def fill(folder: Path, side: int, generations: int) -> None:
         pretend.make_all()
         artifacts += len(cells(study))
     print(json.dumps({"cells": side * side, "steps": len(cells(study)), "artifacts": artifacts}))
+
+
+def large_study(folder: Path, side: int) -> dict[str, Any]:
+    """A study of `side` learning and as many forgetting tasks, on the model that is in `folder`; the files that it
+    names are written there."""
+    forgetting = {f"forget{n}": {"source": {"kind": "file", "prompts": f"forget{n}.jsonl"}} for n in range(side)}
+    for name in forgetting:
+        lines = [json.dumps({"id": f"{name}-{n}", "prompt": f"{name} {n}?"}) for n in range(6)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return {
+        "name": "load",
+        "model": {"source": {"kind": "directory", "path": "model"}},
+        "learning_tasks": {f"learn{n}": {"preset": "chain_sum"} for n in range(side)},
+        "forgetting_tasks": forgetting,
+        "training": {"max_steps": 6},
+    }
 
 
 def definitions() -> dg.Definitions:

@@ -49,7 +49,11 @@ def test_two_machines_build_one_study(one: World, built_once: World, tmp_path: P
     )
     _, rows = query_store(three.study, three.home.store, "SELECT count(*) FROM scored_forget_set")
     assert rows[0][0] > 0
-    assert not list(three.home.root.rglob("*.safetensors"))
+    three.values["evaluation"]["known_conflicts"] = ["minds"]
+    assert {name.partition("[")[0] for name in three.stale()} == {"eval_report", "leaderboard"}
+    three.build()
+    assert three.stale() == set()
+    assert not list(three.home.root.rglob("*.safetensors"))  # reports are made of tables
     cell = next(cell for cell in cells(three.study) if cell.asset == "lwf_checkpoint")
     checkpoint = three.home.store.current(cell.asset, cell.partition)
     assert checkpoint is not None
