@@ -9,6 +9,8 @@ from typing import Any
 
 from dagster_project.builds.on_ray.messages import Began, Ended, Send, SentProgress, warnings_sent
 from dagster_project.builds.on_ray.setup import Setup, difference, refusal_without_home, setup_of
+from dagster_project.runs.alive import fail_dead_runs
+from dagster_project.runs.instance import open_instance
 from dagster_project.runs.secrets import keep_secrets_out_of_logs, redacted
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
@@ -39,10 +41,14 @@ def problem_of_node(build: str, study: Study, wanted: Setup) -> str | None:
 
 
 def _problem(study: Study, wanted: Setup) -> str | None:
+    home = Home.from_environment()
     try:
-        return refusal_without_home() or difference(wanted, setup_of(study, Home.from_environment()))
+        problem = refusal_without_home() or difference(wanted, setup_of(study, home))
+        if problem is None:
+            fail_dead_runs(open_instance(home), home)  # those that were at work here when the node last went down
     except LwfError as error:
         return redacted(str(error))
+    return problem
 
 
 def make_cell(build: str, order: CellOrder, wanted: Setup, messages: Any) -> Ended:

@@ -89,11 +89,13 @@ def build_on_ray(
             "names. Set it, to an address such as s3://bucket/prefix, here and on every node"
         )
     with connected(address) as ray:
-        build = _Build(study, home, Tasks(ray, study, setup_of(study, home)), watcher, only, set(force))
+        build = ClusterBuild(study, home, Tasks(ray, study, setup_of(study, home)), watcher, only, set(force))
         return build.run()
 
 
-class _Build:
+class ClusterBuild:
+    """The arguments are those of `build_on_ray`; `tasks` are connected to the cluster."""
+
     def __init__(
         self,
         study: Study,
