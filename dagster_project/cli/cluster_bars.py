@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from dagster_project.cluster.machine_needs import Node
@@ -67,6 +67,13 @@ class ClusterBars:
             self._bars.remove_task(row)
 
 
+class _Count(MofNCompleteColumn):
+    """So many of so many; nothing for a cell that does not say."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.total is None else super().render(task)
+
+
 @contextmanager
 def cluster_bars(console: Console) -> Iterator[ClusterBars]:
     """A table on `console` for the length of the block, and nothing of it afterwards; with no terminal behind it, the
@@ -75,7 +82,7 @@ def cluster_bars(console: Console) -> Iterator[ClusterBars]:
         TextColumn("{task.description}"),
         TextColumn("[cyan]{task.fields[node]}"),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
+        _Count(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:

@@ -27,11 +27,13 @@ def nodes_of_job_server(address: str) -> tuple[Node, ...]:
     from ray.util.state import list_nodes
 
     try:
-        listed = list_nodes(address=address, filters=[("state", "=", "ALIVE")], limit=10_000, timeout=30)
+        # Not by Ray's own filter, for which it takes the nodes that it leaves out for lost.
+        listed = list_nodes(address=address, limit=10_000, timeout=30, raise_on_missing_output=False)
     except Exception as error:  # whatever of requests, grpc and Ray's own it is
         said = str(error).strip().partition("\n")[0]
         raise LwfError(f"the Ray cluster at {address} does not answer ({said}); see whether its head is up") from None
-    return _named(_node(n.node_id, (n.node_name,), n.node_ip, n.resources_total or {}) for n in listed)
+    living = (node for node in listed if node.state == "ALIVE")
+    return _named(_node(n.node_id, (n.node_name,), n.node_ip, n.resources_total or {}) for n in living)
 
 
 def _node(id: str, names: Iterable[str], address: str, has: Mapping[str, float]) -> Node:

@@ -79,8 +79,7 @@ def send_what_is_left(home: Home) -> str | None:
     if not waiting_journals(home.root):
         return None
     uri = tracking_uri(home)
-    resend(uri, home)
-    return not_recorded(home, uri)
+    return not_recorded(home, uri) if resend(uri, home) else None  # others are being written
 
 
 def _send(sender: _Sender, *, whole: bool) -> None:

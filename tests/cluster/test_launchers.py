@@ -7,8 +7,9 @@ import json
 import pytest
 from tiny import tiny_study_values, write_study
 
+from dagster_project.cluster import launchers
 from dagster_project.cluster.launchers import CELLS_ON, K8S_TAG, RAY_TAG, place, tags_of, threads_of_a_process
-from dagster_project.cluster.machine_needs import Needs
+from dagster_project.cluster.machine_needs import Needs, Node
 from dagster_project.cluster.ray_nodes import nodes_of_driver
 from dagster_project.runs.instance import launches_elsewhere, open_instance
 from lwf_assets.errors import LwfError
@@ -68,6 +69,27 @@ def test_the_default_launcher_is_told_nothing(tmp_path: object, monkeypatch: pyt
     monkeypatch.setenv(CELLS_ON, "cards")
     with pytest.raises(LwfError, match="LWF_CELLS_ON=cards: write gpus or cpus"):
         asked("lwf_checkpoint")
+
+
+class _OnRay:
+    run_launcher = RayRunLauncher()
+
+
+def test_what_no_node_of_ray_has_is_told_and_holds_up_nothing_else(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = tiny_study_values(tmp_path) | {"compute": {"processes": 4}}
+    study = load_study(write_study(tmp_path, values))
+    home = Home(tmp_path / "home")
+    plan = make_plan(study, home.store, home.file_hashes)
+    nodes = (Node("1" * 8, "one", 2, 0, 64e9), Node("2" * 8, "card", 8, 1, 64e9))
+    monkeypatch.setattr(launchers, "nodes_of_job_server", lambda address: nodes)
+    placed = place(study, home.store, plan, plan.stale, _OnRay())
+    assert len(placed.tags) + len(placed.problems) == len(plan.stale)
+    assert {cell.asset for cell in placed.tags} >= {"learning_data", "eval_report", "base_model"}
+    trained = [problem for problem in placed.problems if problem.startswith("lwf_checkpoint")]
+    assert trained
+    assert all("needs 4 GPUs, 4 CPUs" in problem and "the largest, card, has 1 GPU" in problem for problem in trained)
 
 
 @pytest.mark.parametrize(("value", "threads"), [("", 1), ("4", 4), ("8,2", 8), ("0", 1), ("many", 1)])

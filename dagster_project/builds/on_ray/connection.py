@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dagster_project.runs.secrets import redacted
 from lwf_assets.errors import LwfError
 
 AUTO = "auto"
@@ -31,10 +32,13 @@ def connected(address: str) -> Iterator[Any]:
     _refuse_unreachable(address)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        # What processes on the nodes print is kept there, in Ray's own logs.
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            _connect(ray, address)
+        except ConnectionAbortedError:  # a head that is busy is slow to start the process that stands for this driver
+            _connect(ray, address)
     except Exception as error:  # Ray has no error of its own for most of what can go wrong here
-        said = str(error).strip().partition("\n")[0].strip()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        said = redacted(lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}")  # of a traceback, its last line
         raise LwfError(f"--on {address}: no Ray cluster could be reached there ({said}); {_FORMS}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
@@ -43,6 +47,11 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    # What processes on the nodes print is kept there, in Ray's own logs.
+    ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
 
 
 def _imported() -> Any:

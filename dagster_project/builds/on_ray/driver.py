@@ -128,10 +128,10 @@ class ClusterBuild:
         self._watcher.nodes(self._nodes)
         try:
             while True:
+                self._watcher.count(len(self._made), len(plan.stale))
                 decision = decide(self._study, plan, [*self._runs, *self._active()])
                 if decision.is_over:
                     break
-                self._watcher.count(len(self._made), len(plan.stale))
                 self._launch(plan, decision.launch)
                 self._wait()
                 plan = self._plan()
@@ -188,6 +188,7 @@ class ClusterBuild:
                     self._failed(name, step, outcome.problem, self._name_of(outcome.node), outcome.seconds)
                 else:
                     self._made.append(step.cell)
+                    self._problems.pop(name, None)  # of an earlier recipe of it
                     self._runs.append(CellRun(name, str(step.recipe), RunState.SUCCEEDED))
                     self._watcher.ended(name, self._name_of(outcome.node), outcome.seconds, None)
                 self._forced.discard(step.cell)
