@@ -6,43 +6,58 @@ What gathers is called by all processes together.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.distributed.tensor.placement_types import Replicate
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
     from transformers import PreTrainedModel
+
+
+def _is_in_parts(value: object) -> TypeGuard[DTensor]:
+    return _is_of("torch.distributed.tensor", "DTensor", value)
+
+
+def _is_parted(module: nn.Module) -> TypeGuard[FSDPModule]:
+    return _is_of("torch.distributed.fsdp", "FSDPModule", module)
+
+
+def _is_of(module: str, name: str, value: object) -> bool:
+    # Importing them takes a second. Where nobody has, there is nothing of their types.
+    return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
 
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether parameters of the model lie in parts on several processes."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return any(_is_in_parts(parameter) for parameter in model.parameters())
 
 
 def in_parts(model: nn.Module) -> nn.Module:
     """The model, after parameters that a forward pass without a backward pass has left whole are in parts again."""
     for module in model.modules():
-        if isinstance(module, FSDPModule):
+        if _is_parted(module):
             module.reshard()
     return model
 
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, on this process's device."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_in_parts(tensor) else tensor
 
 
 def own_part(tensor: Tensor) -> tuple[Tensor, int]:
     """What lies in this process, and how many processes have the same; 0 of a tensor that is not sharded, which all
     have."""
-    if not isinstance(tensor, DTensor):
+    if not _is_in_parts(tensor):
         return tensor, 0
+    from torch.distributed.tensor.placement_types import Replicate
+
     sizes = zip(tensor.device_mesh.shape, tensor.placements, strict=True)
     return tensor.to_local(), math.prod(size for size, placement in sizes if isinstance(placement, Replicate))
 
@@ -71,7 +86,7 @@ def whole_state(state: Mapping[str, Any], *, keep: bool) -> dict[str, Any]:
     """
 
     def gathered(value: Any) -> Any:
-        if not isinstance(value, DTensor):
+        if not _is_in_parts(value):
             return value
         full = value.full_tensor()
         return full.cpu() if keep else None
@@ -94,8 +109,10 @@ def state_in_parts(state: Mapping[str, Any], parameters: Iterable[Tensor]) -> di
     of = dict(enumerate(parameters))
 
     def parted(value: Any, parameter: Tensor) -> Any:
-        if not (isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape):
+        if not (_is_in_parts(parameter) and isinstance(value, Tensor) and value.shape == parameter.shape):
             return value
+        from torch.distributed.tensor import distribute_tensor
+
         whole_value = value.to(parameter.device)
         # Each takes its part of what it has read: nothing is sent.
         return distribute_tensor(whole_value, parameter.device_mesh, parameter.placements, src_data_rank=None)

@@ -61,11 +61,6 @@ def test_alpha(built: World) -> None:
     assert built.stale() == downstream_of_the_score(*CELLS)
 
 
-def test_the_other_end_of_the_confidence(built: World) -> None:
-    built.values["confidence"] = {"end": "low"}
-    assert_stale_then_built(built, downstream_of_the_score(*CELLS))
-
-
 def test_one_prompt_of_one_forgetting_file(built: World) -> None:
     path = built.folder / "teeth.jsonl"
     path.write_text(path.read_text().replace("teeth 3?", "teeth 33?"))
@@ -114,7 +109,7 @@ def test_the_size_of_the_test_set_retrains_nothing(built: World) -> None:
 
 def test_back_to_the_first_settings_everything_comes_from_the_store(built: World) -> None:
     built.values["confidence"] = {"end": "low"}
-    built.build()
+    assert_stale_then_built(built, downstream_of_the_score(*CELLS))
     del built.values["confidence"]
     assert {step.action.value for step in built.plan().stale} == {"reuse from store"}
     made_before = set(built.home.root.glob("store/*/*/*/manifest.json"))
