@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -138,15 +140,23 @@ def test_a_server_that_stays_away_is_an_error(server: S3Server, bucket: Bucket) 
         server.begin()
 
 
+WAITS = """
+import logging, signal, sys
+from lwf_assets.object_storage.bucket import Bucket
+signal.signal(signal.SIGINT, signal.default_int_handler)
+logging.basicConfig(stream=sys.stdout)
+Bucket(sys.argv[1], patience=60).read("x")
+"""
+
+
 def test_a_program_that_is_interrupted_does_not_wait(bucket: Bucket, server: S3Server) -> None:
     server.end()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test process of several has it ignored
-    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
     try:
-        with pytest.raises(KeyboardInterrupt):
-            Bucket(bucket.url, patience=60).read("x")
+        program = subprocess.Popen([sys.executable, "-uc", WAITS, bucket.url], stdout=-1, stderr=-1, text=True)
+        assert program.stdout is not None
+        assert "does not answer" in program.stdout.readline()
+        program.send_signal(signal.SIGINT)
+        told = program.communicate(timeout=20)[1]
     finally:
-        timer.join()
-        signal.signal(signal.SIGINT, before)
         server.begin()
+    assert "KeyboardInterrupt" in told
