@@ -57,7 +57,7 @@ class TasksAtHand:
     ) -> None:
         self.world, self.draw = world, random.Random(seed)
         self.failing, self.dying = set(failing), set(dying)
-        self.up = NODES
+        self.up: tuple[Node, ...] = NODES
         self.waiting: list[CellOrder] = []
         self.launched: list[str] = []
         self.forced: list[str] = []
@@ -186,12 +186,11 @@ def test_a_cell_that_no_node_has_room_for_stops_it_before_any_work(pretend: Pret
 
 
 def test_an_interrupt_cancels_what_runs(pretend: Pretend) -> None:
-    tasks = TasksAtHand(pretend)
+    class Interrupted(TasksAtHand):
+        def ended(self, seconds: float) -> list[tuple[str, Ended | str]]:
+            raise KeyboardInterrupt
 
-    def interrupted(seconds: float) -> list[tuple[str, Ended | str]]:
-        raise KeyboardInterrupt
-
-    tasks.ended = interrupted
+    tasks = Interrupted(pretend)
     with pytest.raises(KeyboardInterrupt):
         build(pretend, tasks)
     assert tasks.cancelled

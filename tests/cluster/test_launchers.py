@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from types import SimpleNamespace
 
 import pytest
 from tiny import tiny_study_values, write_study
@@ -10,7 +12,7 @@ from tiny import tiny_study_values, write_study
 from dagster_project.cluster import launchers
 from dagster_project.cluster.launchers import CELLS_ON, K8S_TAG, RAY_TAG, place, tags_of, threads_of_a_process
 from dagster_project.cluster.machine_needs import Needs, Node
-from dagster_project.cluster.ray_nodes import nodes_of_driver
+from dagster_project.cluster.ray_nodes import nodes_of_driver, nodes_of_job_server
 from dagster_project.runs.instance import launches_elsewhere, open_instance
 from lwf_assets.errors import LwfError
 from lwf_assets.planning.plan import make_plan
@@ -110,6 +112,31 @@ def listed(id: str, name: str, host: str, **resources: float) -> dict[str, objec
         "Alive": bool(resources),
         "Resources": resources,
     }
+
+
+def test_the_job_server_is_asked_for_the_nodes_that_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = pytest.importorskip("ray.util.state")
+    takes = inspect.signature(state.list_nodes)
+
+    def lists(**asked: object) -> list[SimpleNamespace]:
+        assert takes.bind(**asked).arguments["address"] == "http://head:8265"
+        one = {"node_id": "a" * 8, "node_name": "gpu-1", "node_ip": "10.0.0.1"}
+        two = {"node_id": "b" * 8, "node_name": "10.0.0.2", "node_ip": "10.0.0.2", "resources_total": {"CPU": 4.0}}
+        return [
+            SimpleNamespace(**one, state="ALIVE", resources_total={"CPU": 8.0, "GPU": 1.0, "memory": 5e9}),
+            SimpleNamespace(**two, state="DEAD"),
+        ]
+
+    monkeypatch.setattr(state, "list_nodes", lists)
+    (node,) = nodes_of_job_server("http://head:8265")
+    assert (node.name, node.cpus, node.gpus, node.memory) == ("gpu-1", 8.0, 1.0, 5e9)
+
+    def fails(**asked: object) -> list[SimpleNamespace]:
+        raise ConnectionError("refused\nand more")
+
+    monkeypatch.setattr(state, "list_nodes", fails)
+    with pytest.raises(LwfError, match=r"the Ray cluster at http://head:8265 does not answer \(refused\)"):
+        nodes_of_job_server("http://head:8265")
 
 
 def test_nodes_are_called_by_their_names_and_told_apart() -> None:

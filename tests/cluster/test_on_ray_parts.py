@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pickle
+import time
 
 import pytest
 from tiny import tiny_study_values, write_study
@@ -67,7 +68,7 @@ def test_a_file_with_other_bytes_is_seen_by_its_contents(tmp_path: object, monke
 
 def test_progress_is_sent_when_it_matters_and_not_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(messages.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     sent: list[Message] = []
     progress = SentProgress(sent.append, "a cell")
     progress.begin("Learning", 100)

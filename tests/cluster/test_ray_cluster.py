@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import dagster as dg
 import pytest
 from campaign.builds import versions
-from places import ROOT
-from servers_at_work import PROGRAMS
 from team import REMOTE, SECRETS, Team, team_of, wait_until
 from terminal import on_a_terminal
 from world import World, copied
 
-from dagster_project.automation.tags import CELL_TAG
-from dagster_project.cluster.launchers import RAY_TAG
-from dagster_project.runs.alive import HOME_TAG
-from dagster_project.ui.servers import workspace_file
 from lwf_assets.graph.cells import Cell, cells
 from lwf_assets.object_storage.bucket import Bucket
 from lwf_assets.store.home import REMOTE_VARIABLE
 from lwf_assets.store.shared.place import SCRATCH
 
 pytest.importorskip("ray")
-from ray.job_submission import JobSubmissionClient
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # on a machine with other work
 
 NODES = ("head", "two")
@@ -191,51 +178,6 @@ def test_what_no_node_has_and_what_a_node_has_otherwise_is_one_line(team: Team, 
     ran = team.run(team.another("elsewhere"), **{REMOTE_VARIABLE: elsewhere})
     assert ran.returncode == 1
     assert f"node head: LWF_REMOTE is {REMOTE} there and {elsewhere} here" in ran.stderr
-
-
-def test_dagsters_daemon_has_runs_made_by_the_cluster(team: Team) -> None:
-    """With the settings of `deploy/ray`, by its launcher: one run per cell, each with what it needs."""
-    before = team.materialized()
-    world = team.another("daemon")
-    world.values["evaluation"]["known_conflicts"] = ["minds"]
-    settings = world.home.root / "dagster" / "dagster.yaml"
-    settings.parent.mkdir(parents=True)
-    shutil.copy(ROOT / "deploy" / "ray" / "dagster.yaml", settings)
-    environment = team.of(
-        world, DAGSTER_HOME=str(settings.parent), LWF_RAY_JOBS=team.cluster.job_server, LWF_SENSOR_SECONDS="2"
-    )
-    log = team.folder / "daemon.log"
-    workspace = ("-w", str(workspace_file()))
-    with log.open("wb") as file:
-        daemon = subprocess.Popen(
-            [str(PROGRAMS / "dagster-daemon"), "run", *workspace],
-            env=environment,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            cwd=team.folder,
-        )
-    try:
-        ask = [str(PROGRAMS / "dagster"), "job", "launch", *workspace, "-j", "request_build"]
-        subprocess.run(ask, env=environment, check=True, capture_output=True, cwd=team.folder)
-        made = {str(cell) for cell in cells(world.study) if cell.asset in ("eval_report", "leaderboard")}
-        wait_until(lambda: set(team.materialized() - before) == made, 400, log.read_text()[-4000:])
-        wait_until(lambda: all(run.is_finished for run in team.runs()), 60, log.read_text()[-4000:])
-    finally:
-        os.killpg(daemon.pid, signal.SIGTERM)
-        daemon.wait(timeout=60)
-    assert team.materialized() - before == dict.fromkeys(made, 1)
-    runs = [run for run in team.runs() if run.tags.get(CELL_TAG) in made and RAY_TAG in run.tags]
-    assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
-    assert len(runs) == len(made)
-    homes = {(node.home.root / "dagster" / "home-id").read_text() for node in team.cluster.nodes.values()}
-    assert {run.tags[HOME_TAG] for run in runs} <= homes
-    for run in runs:
-        asked = json.loads(run.tags[RAY_TAG])
-        assert (asked["num_cpus"], asked["num_gpus"]) == (1, 0)
-    jobs = str(JobSubmissionClient(team.cluster.job_server).list_jobs())
-    assert all(run.run_id in jobs for run in runs)
-    assert not [secret for secret in SECRETS if secret in jobs]
 
 
 def test_no_file_has_a_secret(team: Team) -> None:
