@@ -2,7 +2,7 @@
 # make test      set up and run the tests
 # make campaign  attack everything at random, and write docs/reliability.md
 # make bench     measure everything that docs/performance.md says, and write it (half an hour)
-# make scaling  simulate a large study on clusters, and write docs/scaling.md (a quarter of an hour)
+# make scaling   simulate a large study on clusters, and write docs/scaling.md (a quarter of an hour)
 # make gpu-check check this machine's GPU, and write docs/gpu.md (four minutes; without a GPU it says so)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

@@ -84,7 +84,7 @@ def _round(url: str, folder: Path, sizes: Sequence[int], *, ours_first: bool) ->
     }
     back: dict[str, Callable[[], object]] = {
         "fetch": lambda: receiver.verify(receiver.artifact_of(artifact.manifest)),
-        "plain get": lambda: [_get(plain, path.name, folder / "got" / path.name) for path in files],
+        "plain get": lambda: _get_all(plain, [path.name for path in files], folder / "got"),
     }
     seconds = {name: _seconds(there[name]) for name in sorted(there, key="publish".__ne__, reverse=not ours_first)}
     receiver.refresh()
@@ -128,12 +128,13 @@ def _artifact(store: Store, files: Sequence[Path]) -> Artifact:
     return artifact
 
 
-def _get(objects: Any, name: str, path: Path) -> None:
-    """As the plain client's documentation does it."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("wb") as file:
-        for some in obstore.get(objects, name):
-            file.write(some)
+def _get_all(objects: Any, names: Sequence[str], folder: Path) -> None:
+    """As the plain client's documentation does it, one after the other."""
+    folder.mkdir()
+    for name in names:
+        with (folder / name).open("wb") as file:
+            for some in obstore.get(objects, name):
+                file.write(some)
 
 
 def _planned(side: int, folder: Path, urls: dict[str, str]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_bandwidths_are_shared() -> None:
         ended.append((name, round(now, 6)))
 
     for machine, name, size in ((0, "alone", 40), (1, "first", 20), (1, "second", 44)):
-        network.begin(0, machine, size, lambda name=name: end(name))  # type: ignore[misc]
+        network.begin(0, machine, size, lambda name=name: end(name))
     while math.isfinite(now := network.next_end()):
         network.advance(now)
     # 4 each; from 5 on two transfers share 12, the last has its machine's 10
