@@ -15,6 +15,8 @@ class Gate:
 
     def __init__(self, port: int) -> None:
         self.port = free_port()
+        self.passed = 0
+        """Bytes that went through, both ways."""
         self._leads_to = port
         self._through: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -52,6 +54,7 @@ class Gate:
         with suppress(OSError):
             while some := here.recv(1 << 16):
                 there.sendall(some)
+                self.passed += len(some)
         with suppress(OSError):
             there.shutdown(socket.SHUT_WR)
         with self._lock:

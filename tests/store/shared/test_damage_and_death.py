@@ -15,7 +15,7 @@ from pathlib import Path
 
 import killed_publisher
 import pytest
-from cut_line import Line
+from gate import Gate, gate_before
 from places import ROOT
 from s3_server import BUCKET, S3Server
 from servers_at_work import LOOPBACK
@@ -217,19 +217,18 @@ def test_wherever_a_publisher_is_killed_others_see_all_or_nothing(machine: Machi
 
 
 @pytest.fixture
-def line(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+def gate(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """The only way to the server, with an empty bucket behind it."""
     server.empty()
-    line = Line(server.port)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{line.port}")
-    yield line
-    line.cut()
+    with gate_before(server.port) as gate:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{gate.port}")
+        yield gate
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["publish", "fetch"])
 def test_a_store_that_goes_away_in_the_middle_is_waited_for(
-    line: Line, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+    gate: Gate, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     """Cut while megabytes are on their way, and away for two seconds."""
 
@@ -246,12 +245,12 @@ def test_a_store_that_goes_away_in_the_middle_is_waited_for(
         store = of("two")
 
     def cut() -> None:
-        before = line.passed
-        while line.passed < before + 3 * CHUNK:
+        before = gate.passed
+        while gate.passed < before + 3 * CHUNK:
             time.sleep(0.005)
-        line.cut()
+        gate.shut()
         time.sleep(2)
-        line.mend()
+        gate.open()
 
     thread = threading.Thread(target=cut)
     thread.start()
