@@ -217,7 +217,8 @@ def gc(
     from lwf_assets.lineage.garbage import remove, unneeded_versions
 
     home = Home.from_environment()
-    unneeded = unneeded_versions(home.store, registered_recipes(home, without_mlflow=without_mlflow))
+    registered = registered_recipes(home, without_mlflow=without_mlflow)
+    unneeded = unneeded_versions(home.store, registered)
     if as_json:
         listed = [{**asdict(version), "folder": str(version.folder)} for version in unneeded]
         print(json.dumps({"unneeded": listed, "removed": yes}, indent=2))
@@ -230,4 +231,6 @@ def gc(
         total = decimal(sum(version.size for version in unneeded))
         err.print(f"{len(unneeded)} versions that nothing needs, {total}." + ("" if yes else " --yes removes them."))
     if yes:
-        remove(home.store, unneeded)
+        stay = len(unneeded) - len(remove(home.store, unneeded, registered))
+        if stay:
+            err.print(f"{stay} of them stay: a build that ended meanwhile needs them.")

@@ -101,8 +101,16 @@ def unneeded_versions(store: Store, needed: Iterable[str] = ()) -> list[Unneeded
     ]
 
 
-def remove(store: Store, unneeded: Iterable[Unneeded]) -> None:
-    """Remove their files. Manifests stay, as a record of what there was.
+def remove(store: Store, unneeded: Iterable[Unneeded], needed: Iterable[str] = ()) -> list[Unneeded]:
+    """Remove their files, but of those that are needed by now. Manifests stay, as a record of what there was.
+
+    Args:
+        store: where they are.
+        unneeded: as `unneeded_versions` listed them.
+        needed: what it was given.
+
+    Returns:
+        Those that were removed.
 
     Raises:
         LwfError: a build is running, which may need what no study asks for any more; nothing was removed.
@@ -113,7 +121,11 @@ def remove(store: Store, unneeded: Iterable[Unneeded]) -> None:
                 locks.enter_context(FileLock(lock, timeout=0))
             except Timeout:
                 raise LwfError(f"{lock.parent.parent}: a build is running; try again when it has finished") from None
-        for version in unneeded:
+        # A build may have ended since they were listed, and what it made or took up again is current now. While the
+        # locks are held, none of them can become so.
+        still = {version.folder for version in unneeded_versions(store, needed)}
+        removed = [version for version in unneeded if version.folder in still]
+        for version in removed:
             # Moved away first: a half removed artifact must not look like a whole one.
             doomed = version.folder.with_name(f".removed-{version.folder.name}")
             if version.folder.is_dir():
@@ -121,6 +133,7 @@ def remove(store: Store, unneeded: Iterable[Unneeded]) -> None:
                 shutil.rmtree(doomed)
             store.mirror.remove(version.folder)
         store.mirror.sweep()
+        return removed
 
 
 def _others(store: Store, manifest: Manifest) -> list[Kept]:

@@ -180,6 +180,22 @@ def test_nothing_is_removed_while_something_is_built(changed_prompt: tuple[World
     assert store.artifact_folder(before).is_dir()
 
 
+def test_what_became_current_after_it_was_listed_stays(tmp_path: Path) -> None:
+    """A build had written it and not yet set its pointer when the list was made."""
+    store, partition = Store(tmp_path / "store"), Partition("teeth", "sums")
+    for name in ("old", "new"):
+        with store.lock("lwf_checkpoint", partition, name), store.draft("lwf_checkpoint", partition, name) as draft:
+            (draft.path / "weights").write_text(name)
+            made = draft.commit(code_version="1", settings={}, inputs=(), summary={}, provenance={})
+    listed = unneeded_versions(store)
+    assert len(listed) == 2
+    store.set_current(made, partition)
+    (removed,) = remove(store, listed)
+    assert removed.folder != made.path
+    assert not removed.folder.exists()
+    assert made.path.is_dir()
+
+
 def test_what_a_registered_recipe_once_gave_is_kept_though_it_gave_other_bytes_since(tmp_path: Path) -> None:
     """As on another machine, whose arithmetic differs in the last bit."""
     store, partition = Store(tmp_path / "store"), Partition("teeth", "sums")
