@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from lwf_assets.disk.locks import is_held
 from lwf_assets.disk.writing import write_atomically
 from lwf_assets.errors import LwfError
 from lwf_assets.store.manifest import Manifest
@@ -89,11 +90,10 @@ def _being_read(store: Store) -> set[Path]:
     """Folders that a living process reads: it holds the lock beside its list."""
     found = set[Path]()
     for reads in store.root.glob(f"*/*/scratch/*{READS}"):
-        try:
-            with FileLock(reads.with_suffix(".lock"), timeout=0):
-                reads.unlink(missing_ok=True)  # its process died
-        except Timeout:
+        if is_held(reads.with_suffix(".lock")):
             found |= {Path(path) for path in json.loads(reads.read_text(encoding="utf-8"))}
+        else:
+            reads.unlink(missing_ok=True)  # its process died
     return found
 
 

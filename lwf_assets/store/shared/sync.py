@@ -25,10 +25,8 @@ def unshared(store: Store) -> list[Manifest]:
     """The artifacts that are here with all their files and not in the shared place, each once, oldest first."""
     found: dict[Path, Manifest] = {}
     for manifest in store.manifests():
-        folder = store.artifact_folder(manifest)
-        whole = folder.is_dir() and all((folder / entry.path).is_file() for entry in manifest.files)
-        if whole and not store.mirror.has(manifest):
-            found.setdefault(folder, manifest)
+        if _is_here(store, manifest) and not store.mirror.has(manifest):
+            found.setdefault(store.artifact_folder(manifest), manifest)
     return list(reversed(found.values()))
 
 
@@ -73,4 +71,4 @@ def pull(store: Store, *, progress: Progress = SILENT) -> Moved:
 
 def _is_here(store: Store, manifest: Manifest) -> bool:
     folder = store.artifact_folder(manifest)
-    return all((folder / entry.path).is_file() for entry in manifest.files)
+    return folder.is_dir() and all((folder / entry.path).is_file() for entry in manifest.files)
