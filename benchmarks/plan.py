@@ -51,7 +51,7 @@ class Plan:
     `growth_tokens` (per sample) are what stays fixed. A growth point is repeated until `growth_seconds` are over.
     Training is `training_steps` long, of which those up to `training_warm_up` are not counted, in batches of
     `training_batch` samples of `training_tokens`; `step_pairs` unlearning steps are timed beside a minimal one.
-    `load_sides` are the learning tasks of a study, with as many forgetting tasks, and how often all of it was built.
+    `load_sides` are the learning tasks of a study, with as many forgetting tasks, and by which settings it is built.
     Artifacts of files of `shared_sizes` megabytes are published and fetched in `shared_rounds` rounds; studies of
     `shared_sides` tasks of each kind are planned from a shared store. Generation is of `new_tokens` for each of
     `prompts` prompts, `generation_batch` at once.

@@ -21,7 +21,7 @@ from lwf_assets.cost.free_memory import refuse_what_cannot_fit
 from lwf_assets.disk.hashes import hash_file
 from lwf_assets.disk.room import size_as_text
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.cells import Cell, cells, inputs_of, recipe_of, settings_of
+from lwf_assets.graph.cells import Cell, inputs_of, partitions_of, recipe_of, settings_of
 from lwf_assets.graph.settings import HashFile
 from lwf_assets.graph.work import Work
 from lwf_assets.progress import SILENT, Progress
@@ -148,7 +148,7 @@ def check_cell(study: Study, cell: Cell) -> None:
     Raises:
         LwfError: names the partition and those there are.
     """
-    there = [c.partition for c in cells(study) if c.asset == cell.asset]
+    there = partitions_of(study, cell.spec)
     if cell.partition not in there:
         keys = ", ".join(sorted(partition.key or "-" for partition in there))
         raise LwfError(f"{cell.asset} has no partition {cell.partition.key!r} in the study {study.name}; it has {keys}")
