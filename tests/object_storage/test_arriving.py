@@ -90,7 +90,7 @@ def test_a_disk_that_refuses_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(descriptor: int, content: bytes, at: int) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(arriving.os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with opened(tmp_path / "file") as descriptor, pytest.raises(OSError, match="No space left") as raised:
         arrive(descriptor, tmp_path / "file", 5, lambda span: span.write(b"12345"))
     assert raised.value.filename == str(tmp_path / "file")
