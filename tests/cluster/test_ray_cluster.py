@@ -148,24 +148,22 @@ def test_a_cell_that_fails_holds_up_only_what_depends_on_it(team: Team) -> None:
 
 
 def test_ctrl_c_is_one_line_and_leaves_no_process_at_work(team: Team) -> None:
+    assets = {cell.asset for cell in cells(team.world.study)}
+
+    def at_work() -> list[str]:
+        """Ray gives a process the name of the cell that it makes."""
+        commands = [words for node in team.cluster.nodes.values() for words in node.commands()]
+        return [words for words in commands if words.removeprefix("ray::").partition("[")[0].strip() in assets]
+
     build = team.start(team.world)
-    build.wait_for(" on ")  # a cell is made, and others are being made
+    wait_until(lambda: bool(at_work()), 240, build.told())
     build.process.send_signal(signal.SIGINT)
     assert build.wait() == 130
     last = [line for line in build.told().splitlines() if line.strip()][-1]
     assert last == "Interrupted. The next build goes on from here."
     assert "Traceback" not in build.told()
 
-    def at_work() -> list[str]:
-        found = []
-        for node in team.cluster.nodes.values():
-            for process in node.processes():
-                words = " ".join(process.cmdline())
-                if "ray::" in words and "IDLE" not in words:
-                    found.append(words)
-        return found
-
-    wait_until(lambda: not [words for words in at_work() if "make_cell" in words], 30, str(at_work()))
+    wait_until(lambda: not at_work(), 30, "a cell is still being made")
 
 
 def test_what_no_node_has_and_what_a_node_has_otherwise_is_one_line(team: Team, tmp_path: Path) -> None:

@@ -74,6 +74,14 @@ class RayNode:
         here = psutil.Process(self._process.pid)
         return [here, *here.children(recursive=True)]
 
+    def commands(self) -> list[str]:
+        """What each of these was started with, or calls itself."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.Error):  # it has just ended
+                found.append(" ".join(process.cmdline()))
+        return found
+
     def kill(self) -> None:
         """As when the machine loses its power."""
         _kill(self.processes())
