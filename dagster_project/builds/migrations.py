@@ -1,7 +1,7 @@
 """Dagster's migration scripts, read once for as long as a build runs.
 
-Every run has a database of its own for its events, and for each of these Dagster reads some ninety scripts twice, only to
-note down in it which one is the last: a quarter of what a small study costs beside its work.
+Every run has a database of its own for its events, and for each of these Dagster reads some ninety scripts twice, to note
+down in it which one is the last.
 """
 
 from __future__ import annotations

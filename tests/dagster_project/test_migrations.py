@@ -31,7 +31,7 @@ def test_scripts_are_read_once_and_the_databases_are_the_same(tmp_path: Path, mo
     class Counted(Script):
         def __init__(self, module: object, rev_id: str, path: str) -> None:
             read.append(rev_id)
-            super().__init__(module, rev_id, path)  # type: ignore[arg-type]
+            super().__init__(module, rev_id, path)
 
     monkeypatch.setattr("alembic.script.base.Script", Counted)
     before = ScriptDirectory.__dict__["from_config"]
