@@ -16,7 +16,6 @@ import dagster as dg
 from dagster_project.assets import FORCE_TAG
 from dagster_project.builds.batches import RunBatch, next_batch
 from dagster_project.builds.libraries import libraries_left_alone
-from dagster_project.builds.migrations import migrations_read_once
 from dagster_project.builds.turns import turn_of
 from dagster_project.checks import PROMOTION_CHECK, blocking_keys
 from dagster_project.definitions import build_definitions
@@ -63,8 +62,8 @@ def build(
     definitions = build_definitions(study, home, pooled=False)
     forced = set(force)
     ran: list[Cell] = []
+    with turn_of(study, home), libraries_left_alone() as leave_alone:
     not_promoted: list[str] = []
-    with turn_of(study, home), migrations_read_once(), libraries_left_alone() as leave_alone:
         while True:
             leave_alone()
             plan = make_plan(study, home.store, home.file_hashes, only=only, force=forced)
