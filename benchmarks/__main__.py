@@ -39,6 +39,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[summary.Table]]] = {
     "generation": lambda data: [summary.generation_table(data)],
     "orchestration": lambda data: [summary.orchestration_table(data)],
     "load": lambda data: [summary.load_table(data)],
+    "shared_store": lambda data: [summary.transfers_table(data), summary.shared_plans_table(data)],
     "quickstart": lambda data: [summary.quickstart_table(data)],
 }
 
@@ -143,6 +144,11 @@ class _Subject:
                 from benchmarks.load import load
 
                 return load(self.plan.load_sides, self.say)
+            case "shared_store":
+                from benchmarks.shared_store import shared_store
+
+                plan = self.plan
+                return shared_store(plan.shared_sizes, plan.shared_rounds, plan.shared_sides, self.say)
         raise ValueError(section)
 
     def _generation(self) -> dict[str, Any]:

@@ -32,24 +32,25 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 def load(sides: Sequence[tuple[int, int]], say: Callable[[str], None]) -> dict[str, Any]:
-    """For each size (learning tasks, as many forgetting tasks, how often all was built): cells of the study, artifacts
-    of the store, and of each command seconds and megabytes at its peak. With it, of each command the exponent of the
-    power of the artifacts that fits its seconds best."""
+    """For each size (learning tasks, as many forgetting tasks; 1, or then 2 to build all of it by other settings too):
+    cells of the study, artifacts of the store, and of each command seconds and megabytes at its peak. With it, of each
+    command the exponent of the power of the artifacts that fits its seconds best."""
     points: list[dict[str, Any]] = []
-    for side, generations in sides:
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        for side, generation in sides:
+            place = Path(folder) / str(side)
             made = subprocess.run(
-                [sys.executable, "-m", "benchmarks.load", "fill", folder, str(side), str(generations)],
+                [sys.executable, "-m", "benchmarks.load", "fill", str(place), str(side), str(generation)],
                 cwd=ROOT,
                 check=True,
                 capture_output=True,
                 text=True,
             )
             point = json.loads(made.stdout)
-            point["commands"] = {name: _measure(words, Path(folder)) for name, words in COMMANDS.items()}
-        points.append(point)
-        took = ", ".join(f"{name} {one['seconds']:.1f} s" for name, one in point["commands"].items())
-        say(f"{point['cells']:,} cells, {point['artifacts']:,} artifacts: {took}")
+            point["commands"] = {name: _measure(words, place) for name, words in COMMANDS.items()}
+            points.append(point)
+            took = ", ".join(f"{name} {one['seconds']:.1f} s" for name, one in point["commands"].items())
+            say(f"{point['cells']:,} cells, {point['artifacts']:,} artifacts: {took}")
     artifacts = np.log([point["artifacts"] for point in points])
     exponents = {
         name: float(np.polyfit(artifacts, np.log([p["commands"][name]["seconds"] for p in points]), 1)[0])
@@ -58,58 +59,73 @@ def load(sides: Sequence[tuple[int, int]], say: Callable[[str], None]) -> dict[s
     return {"points": points, "exponents": exponents}
 
 
+_BETWEEN = """
+import json, os, sys
+process = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, *sys.argv[2:]])
+_, status, usage = os.wait4(process, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump({"exit code": os.waitstatus_to_exitcode(status), "megabytes": usage.ru_maxrss / 1000}, file)
+"""
+"""A small process that starts the measured one, whose peak counts from the memory of who started it."""
+
+
 def _measure(words: tuple[str, ...], folder: Path) -> dict[str, float]:
     """Seconds and peak resident megabytes of a command in a process of its own: its wall time, or what it prints."""
     environment = {**os.environ, "LWF_HOME": str(folder / "home"), "LWF_STUDY": str(folder / "study.yaml")}
+    result = folder / "measured.json"
+    command = [sys.executable, "-I", "-S", "-c", _BETWEEN, str(result), *words]
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert process.stdout is not None
-    told = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    told = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True).stdout
     wall = time.perf_counter() - began
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise RuntimeError(f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
+    measured = json.loads(result.read_text())
+    if measured["exit code"] != 0:
+        raise RuntimeError(f"{' '.join(words)} ended with {measured['exit code']}")
     seconds = float(told.split()[-1]) if words[-1] == "tick" else wall
-    return {"seconds": seconds, "megabytes": usage.ru_maxrss / 1000}
+    return {"seconds": seconds, "megabytes": measured["megabytes"]}
 
 
-def fill(folder: Path, side: int, generations: int) -> None:
-    """Write a study of `side` times `side` cells, and a home in which all of it was built that often."""
+def fill(folder: Path, side: int, generation: int) -> None:
+    """Write a study of `side` times `side` cells and build all of it in a home, by the first settings or the second."""
     import yaml
 
     sys.path[:0] = [str(ROOT / "tests" / "support")]
     from pretend_store import Pretend
-    from tiny import save_tiny_model, write_prompts
+    from tiny import save_tiny_model
 
     from lwf_assets import assets
     from lwf_assets.graph.cells import cells
     from lwf_assets.store.home import Home
     from lwf_assets.study.file import load_study
 
-    save_tiny_model(folder / "model")
+    folder.mkdir(exist_ok=True)
+    if generation == 1:
+        save_tiny_model(folder / "model")
+    values = large_study(folder, side)
+    values["model"]["dtype"] = ("float32", "bfloat16")[generation - 1]
+    (folder / "study.yaml").write_text(yaml.safe_dump(values))
+    study = load_study(folder / "study.yaml")
+    pretend = Pretend(study.model_dump(mode="json"), Home(folder / "home").store)
+    assets.materialize = pretend.work
+    vars(os)["fsync"] = lambda descriptor: None  # a store that is thrown away
+    pretend.make_all()
+    artifacts = sum(1 for _ in pretend.store.manifests())
+    print(json.dumps({"cells": side * side, "steps": len(cells(study)), "artifacts": artifacts}))
+
+
+def large_study(folder: Path, side: int) -> dict[str, Any]:
+    """A study of `side` learning and as many forgetting tasks, on the model that is in `folder`; the files that it
+    names are written there."""
     forgetting = {f"forget{n}": {"source": {"kind": "file", "prompts": f"forget{n}.jsonl"}} for n in range(side)}
     for name in forgetting:
-        write_prompts(folder / f"{name}.jsonl", name)
-    values = {
+        lines = [json.dumps({"id": f"{name}-{n}", "prompt": f"{name} {n}?"}) for n in range(6)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return {
         "name": "load",
         "model": {"source": {"kind": "directory", "path": "model"}},
         "learning_tasks": {f"learn{n}": {"preset": "chain_sum"} for n in range(side)},
         "forgetting_tasks": forgetting,
         "training": {"max_steps": 6},
     }
-    artifacts = 0
-    vars(os)["fsync"] = lambda descriptor: None  # a store that is thrown away
-    for generation in range(generations):
-        values["model"]["dtype"] = ("float32", "bfloat16")[generation]  # type: ignore[index]
-        (folder / "study.yaml").write_text(yaml.safe_dump(values))
-        study = load_study(folder / "study.yaml")
-        pretend = Pretend(study.model_dump(mode="json"), Home(folder / "home").store)
-        assets.materialize = pretend.work
-        pretend.make_all()
-        artifacts += len(cells(study))
-    print(json.dumps({"cells": side * side, "steps": len(cells(study)), "artifacts": artifacts}))
 
 
 def definitions() -> dg.Definitions:

@@ -51,8 +51,10 @@ class Plan:
     `growth_tokens` (per sample) are what stays fixed. A growth point is repeated until `growth_seconds` are over.
     Training is `training_steps` long, of which those up to `training_warm_up` are not counted, in batches of
     `training_batch` samples of `training_tokens`; `step_pairs` unlearning steps are timed beside a minimal one.
-    `load_sides` are the learning tasks of a study, with as many forgetting tasks, and how often all of it was built.
-    Generation is of `new_tokens` for each of `prompts` prompts, `generation_batch` at once.
+    `load_sides` are the learning tasks of a study, with as many forgetting tasks, and by which settings it is built.
+    Artifacts of files of `shared_sizes` megabytes are published and fetched in `shared_rounds` rounds; studies of
+    `shared_sides` tasks of each kind are planned from a shared store. Generation is of `new_tokens` for each of
+    `prompts` prompts, `generation_batch` at once.
     """
 
     workloads: list[Workload]
@@ -74,6 +76,9 @@ class Plan:
     new_tokens: int
     generation_batch: int
     load_sides: list[tuple[int, int]]
+    shared_sizes: list[int]
+    shared_rounds: int
+    shared_sides: list[int]
     interval: int = field(default=5)
 
 
@@ -107,6 +112,9 @@ FULL = Plan(
     new_tokens=16,
     generation_batch=8,
     load_sides=[(4, 1), (10, 1), (30, 1), (30, 2)],
+    shared_sizes=[256, 64, 64, *([1] * 8), *([0] * 8)],
+    shared_rounds=4,
+    shared_sides=[13],
 )
 
 _TINY = Size("tiny", 32, 48, 2, 4, 2, 61)
@@ -134,5 +142,8 @@ QUICK = Plan(
     new_tokens=2,
     generation_batch=2,
     load_sides=[(1, 1), (2, 1)],
+    shared_sizes=[20, 1, 0],
+    shared_rounds=1,
+    shared_sides=[1],
     interval=2,
 )

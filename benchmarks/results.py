@@ -8,7 +8,7 @@ from typing import Any
 
 GROUPS = {
     "engine": ("race", "accuracy", "growth", "experts", "training", "generation"),
-    "pipeline": ("orchestration", "load"),
+    "pipeline": ("orchestration", "load", "shared_store"),
     "quickstart": ("quickstart",),
 }
 

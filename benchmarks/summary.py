@@ -167,6 +167,29 @@ def load_table(data: dict[str, Any]) -> Table:
     return Table("Load", ["", *sizes, "exponent"], rows)
 
 
+def transfers_table(data: dict[str, Any]) -> Table:
+    """Publishing and fetching, each beside the plain client: the median of the rounds' ratios of speeds."""
+    rows = []
+    for place, seconds in data["transfers"].items():
+        for ours, plain in (("publish", "plain put"), ("fetch", "plain get")):
+            speeds = [other / own for own, other in zip(seconds[ours], seconds[plain], strict=True)]
+            spread = f"{min(speeds):.0%} to {max(speeds):.0%}"
+            times = [f"{median(seconds[name]):.2f}" for name in (ours, plain)]
+            rows.append([place, ours, *times, f"{median(speeds):.0%}", spread])
+    return Table("Transfers", ["", "", "s", "plain client, s", "of its speed", "from to"], rows, text_columns=2)
+
+
+def shared_plans_table(data: dict[str, Any]) -> Table:
+    """What planning takes with a shared store, and moving a home there."""
+    rows = []
+    for point in data["plans"]:
+        size = f"{point['cells']:,} cells"
+        for place, seconds in point["seconds"].items():
+            push = point["push_seconds"].get(place)
+            rows.append([size, place, f"{seconds:.2f}", "" if push is None else f"{push:.0f}"])
+    return Table("Planning", ["", "store", "`lwf plan`, s", "`lwf sync` of all, s"], rows, text_columns=2)
+
+
 def quickstart_commits(data: dict[str, Any]) -> list[str]:
     """The commits that its cells were made at, short; one that was changed says so."""
     commits = {row["commit"] or "unknown" for row in data["rows"]}

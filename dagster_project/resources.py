@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import dagster as dg
 
-from dagster_project.runs.alive import begin_to_live
+from dagster_project.runs.alive import begin_to_live, tag_with_home
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.home import Home
 
@@ -31,6 +31,8 @@ class LwfHome(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A run that has the home is known to be alive; a sensor has it without a run."""
         if context.run_id is not None:
             begin_to_live(self.place(), context.run_id)
+            if context.instance is not None:
+                tag_with_home(context.instance, self.place(), context.run_id)
 
     def place(self) -> Home:
         """The home itself."""

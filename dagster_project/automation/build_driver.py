@@ -71,7 +71,7 @@ def decide(study: Study, plan: Plan, runs: Iterable[CellRun]) -> NextRuns:
             continue
         if any(run.recipe == step.recipe for run in tried):
             failed.append(name)
-        elif not needs_of(study, step.cell) & unusable:
+        elif not step.waits and not needs_of(study, step.cell) & unusable:
             launch.append(step)
     waiting = tuple(name for name, tried in by_cell.items() if any(run.state == RunState.ACTIVE for run in tried))
     blocked = tuple(str(step.cell) for step in plan.blocked)

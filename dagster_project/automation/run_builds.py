@@ -16,9 +16,11 @@ from dagster_project.automation.build_driver import BuildCursor, CellRun, NextRu
 from dagster_project.automation.current_plan import plan_or_skip
 from dagster_project.automation.tags import BUILD_TAG, CELL_TAG, INTERVAL, RECIPE_TAG, REQUEST_JOB, STUDY_TAG
 from dagster_project.checks import blocking_keys
+from dagster_project.cluster.launchers import place
 from dagster_project.partitions import JOB_OF_DIMENSIONS
 from dagster_project.resources import LwfHome
 from dagster_project.runs.alive import fail_dead_runs
+from lwf_assets.errors import LwfError
 from lwf_assets.planning.plan import Step
 from lwf_assets.study.study import Study
 
@@ -51,7 +53,18 @@ def build_run_sensor(study: Study, jobs: "Sequence[UnresolvedAssetJobDefinition]
         decision = decide(study, plan, _cell_runs(context.instance, at.build))
         if decision.is_over:
             return dg.SensorResult(skip_reason=dg.SkipReason(_outcome(decision)), cursor=at.closed().to_cursor())
-        asked = [_run_of(study, step, at.build) for step in decision.launch]
+        try:
+            placement = place(study, home.place().store, plan, decision.launch, context.instance)
+        except LwfError as error:  # the cluster may answer at the next tick
+            return dg.SensorResult(skip_reason=dg.SkipReason(str(error)), cursor=at.to_cursor())
+        # A cell that no machine has room for holds up nothing else, and is launched when there is one.
+        for problem in placement.problems:
+            context.log.warning(problem)
+        if not placement.tags and placement.problems:
+            skipped = dg.SkipReason("; ".join(placement.problems))
+            return dg.SensorResult(skip_reason=skipped, cursor=at.to_cursor())
+        launched = [step for step in decision.launch if step.cell in placement.tags]
+        asked = [_run_of(study, step, at.build, placement.tags[step.cell]) for step in launched]
         return dg.SensorResult(run_requests=asked, cursor=at.to_cursor())
 
     return run_builds
@@ -84,7 +97,7 @@ def _state(run: dg.DagsterRun) -> RunState:
     return RunState.FAILED
 
 
-def _run_of(study: Study, step: Step, build: str) -> dg.RunRequest:
+def _run_of(study: Study, step: Step, build: str, placed: dict[str, str]) -> dg.RunRequest:
     name, recipe = str(step.cell), str(step.recipe)
     return dg.RunRequest(
         run_key=f"{build}/{name}/{recipe}",
@@ -92,7 +105,7 @@ def _run_of(study: Study, step: Step, build: str) -> dg.RunRequest:
         partition_key=step.cell.partition.key,
         asset_selection=[dg.AssetKey(step.cell.asset)],
         asset_check_keys=blocking_keys(study, step.cell.asset),
-        tags={BUILD_TAG: build, CELL_TAG: name, RECIPE_TAG: recipe},
+        tags={BUILD_TAG: build, CELL_TAG: name, RECIPE_TAG: recipe, **placed},
     )
 
 

@@ -62,14 +62,14 @@ def build(
     definitions = build_definitions(study, home, pooled=False)
     forced = set(force)
     ran: list[Cell] = []
-    not_promoted: list[str] = []
     with turn_of(study, home), libraries_left_alone() as leave_alone:
+    not_promoted: list[str] = []
         while True:
             leave_alone()
             plan = make_plan(study, home.store, home.file_hashes, only=only, force=forced)
             batch = next_batch(study, plan)
             if batch is None:
-                _refuse_blocked(plan.blocked)
+                refuse_blocked(plan.blocked)
                 if not_promoted:
                     raise LwfError(f"everything is built, but not promoted: {'; '.join(not_promoted)}")
                 return ran
@@ -129,7 +129,7 @@ def _run(
     raise LwfError(f"the run {name} failed: " + ("; ".join(reasons) or f"see Dagster run {result.run_id}"))
 
 
-def _refuse_blocked(blocked: tuple[Step, ...]) -> None:
+def refuse_blocked(blocked: tuple[Step, ...]) -> None:
     causes = [step for step in blocked if any(reason.startswith("check failed") for reason in step.reasons)]
     if causes:
         reasons = "; ".join(f"{step.cell}: {', '.join(step.reasons)}" for step in causes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,9 +37,19 @@ def build(
         int | None,
         typer.Option("--processes", min=1, metavar="N", help="Processes that share a step, in place of the study's."),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="ADDRESS",
+            envvar="LWF_ON",
+            help="Build on a Ray cluster: ray://HOST:10001, HOST:6379 on one of its nodes, or auto.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build everything that is stale; reuse what the store already has."""
+    from dagster_project.tracking.send import send_what_is_left
     from lwf_assets.building.work_order import refuse_too_many
     from lwf_assets.cost.process_limits import refuse_tight_limits
     from lwf_assets.planning.forecast import foresee
@@ -52,10 +63,10 @@ def build(
     began = time.monotonic()
     made = make_plan(settings, home.store, home.file_hashes, only=only, force=forced)
     foresight = foresee(settings, home.store, made)
-    if foresight.steps:
+    if foresight.steps and on is None:
         err.print(totals_of(foresight, home), soft_wrap=True)
     # Dagster takes seconds to import, which a build with nothing to do can spare.
-    if foresight.steps:
+    if foresight.steps and on is None:
         refuse_tight_limits(foresight.memory)
         refuse_too_many(settings.compute)
 
@@ -63,9 +74,10 @@ def build(
         return f"{said}. This build writes at least {size_as_text(foresight.disk)}; the next one goes on from here"
 
     with refusals_told(home.root, told):
-        ran = _run_build(settings, home, only, forced) if made.stale or made.blocked else []
+        run = _run_build if on is None else partial(_run_on_cluster, on)
+        ran = run(settings, home, only, forced) if made.stale or made.blocked else []
     seconds = time.monotonic() - began
-    unsent = _send_what_is_left(home)
+    unsent = send_what_is_left(home)
     if unsent is not None:
         err.print(Text(unsent), soft_wrap=True)
     if as_json:
@@ -97,17 +109,15 @@ def _run_build(study: Study, home: Home, only: list[Cell] | None, forced: list[C
         return run_build(study, home, only=only, force=forced, tell=tell)
 
 
-def _send_what_is_left(home: Home) -> str | None:
-    """Send what MLflow does not know yet; returns what to say if it still does not."""
-    from dagster_project.tracking.address import tracking_uri
-    from dagster_project.tracking.journal import waiting_journals
+def _run_on_cluster(address: str, study: Study, home: Home, only: list[Cell] | None, forced: list[Cell]) -> list[Cell]:
+    from dagster_project.cli.cluster_bars import cluster_bars
+    from dagster_project.cli.progress_bars import quiet_libraries
 
-    if not waiting_journals(home.root):
-        return None
-    from dagster_project.tracking.send import not_recorded, resend
+    quiet_libraries()
+    from dagster_project.builds.on_ray.driver import build_on_ray
 
-    resend(tracking_uri(home), home)
-    return not_recorded(home, tracking_uri(home))
+    with cluster_bars(err) as bars:
+        return build_on_ray(study, home, address, bars, only=only, force=forced)
 
 
 def _forced(study: Study, assets: list[str], only: list[Cell] | None) -> list[Cell]:

@@ -15,6 +15,7 @@ import dagster as dg
 from dagster_project.runs.secrets import redact_error
 from lwf_assets.disk.room import is_of_a_full_disk
 from lwf_assets.errors import LwfError
+from lwf_assets.object_storage.problems import AwayError
 
 FAILURE_TAG = "lwf/failure"
 """Run tag of a failed run: one of `Kind`."""
@@ -53,6 +54,8 @@ class Kind(StrEnum):
 
 def kind_of(error: BaseException) -> Kind:
     """Of an error, or of what it was raised from."""
+    if isinstance(error, AwayError):
+        return Kind.PASSING
     if isinstance(error, LwfError) and not _is_passing(error.__cause__):
         return Kind.BAD_INPUT
     return Kind.PASSING if _is_passing(error) else Kind.UNEXPECTED

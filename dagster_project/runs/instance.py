@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
+from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
@@ -104,6 +105,11 @@ def existing_instance(home: Home) -> dg.DagsterInstance | None:
     except OperationalError:
         return None
     return instance
+
+
+def launches_elsewhere(instance: dg.DagsterInstance) -> bool:
+    """Whether runs may be on other machines: with any launcher but Dagster's default one."""
+    return not isinstance(instance.run_launcher, DefaultRunLauncher)
 
 
 def _answers(address: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from dagster_project.runs.secrets import redacted
-from dagster_project.tracking.address import is_there, shown
+from dagster_project.tracking.address import is_there, shown, tracking_uri
 from dagster_project.tracking.client import experiment_of, open_client
 from dagster_project.tracking.journal import BEGIN, END, MADE, POINTS, Journal, left_journal, waiting_journals
 from dagster_project.tracking.registry import RECIPE_TAG, VERSION_TAG, register, registered_name
@@ -72,6 +72,14 @@ def resend(uri: str, home: Home) -> list[tuple[Path, str]]:
                 if not uri.startswith("sqlite:") and not is_there(uri):
                     return left
     return left
+
+
+def send_what_is_left(home: Home) -> str | None:
+    """Send what MLflow does not know yet; returns what to say if it still does not."""
+    if not waiting_journals(home.root):
+        return None
+    uri = tracking_uri(home)
+    return not_recorded(home, uri) if resend(uri, home) else None  # others are being written
 
 
 def _send(sender: _Sender, *, whole: bool) -> None:

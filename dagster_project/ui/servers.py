@@ -42,13 +42,14 @@ def serve(
     from dagster_project.tracking.database import make_database
 
     reached = LOOPBACK if host in EVERYWHERE else host
-    for name, port in (("dagster", dagster_port), ("mlflow", mlflow_port)):
+    backend = tracking_uri(home)
+    own_mlflow = not backend.startswith("http")
+    ports = {"dagster": dagster_port} | ({"mlflow": mlflow_port} if own_mlflow else {})
+    for name, port in ports.items():
         if _answers(reached, port):
             raise LwfError(f"--{name}-port: {port} is in use on {reached}; choose another")
     open_instance(home)
-    backend = tracking_uri(home)
     make_database(backend)
-    own_mlflow = not backend.startswith("http")
     shown = f"[{reached}]" if ":" in reached else reached
     mlflow_address = f"http://{shown}:{mlflow_port}" if own_mlflow else backend
     environment = {
@@ -81,10 +82,10 @@ def serve(
                 servers[name] = subprocess.Popen(
                     command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )
-        _wait_until_up(servers, home, reached, {"dagster": dagster_port, "mlflow": mlflow_port})
+        _wait_until_up(servers, home, reached, ports)
         tell(f"Dagster  http://{shown}:{dagster_port}")
         tell(f"MLflow   {mlflow_address}")
-        tell("Ctrl-C stops both.")
+        tell("Ctrl-C stops both." if own_mlflow else "Ctrl-C stops Dagster.")
         while True:
             _raise_if_ended(servers, home)
             time.sleep(0.5)

@@ -21,10 +21,11 @@ from lwf_assets.cost.free_memory import refuse_what_cannot_fit
 from lwf_assets.disk.hashes import hash_file
 from lwf_assets.disk.room import size_as_text
 from lwf_assets.errors import LwfError
-from lwf_assets.graph.cells import Cell, cells, inputs_of, recipe_of, settings_of
+from lwf_assets.graph.cells import Cell, inputs_of, partitions_of, recipe_of, settings_of
 from lwf_assets.graph.settings import HashFile
 from lwf_assets.graph.work import Work
 from lwf_assets.progress import SILENT, Progress
+from lwf_assets.store.layout import TABLES
 from lwf_assets.store.manifest import InputVersion
 from lwf_assets.store.store import Artifact, Store
 from lwf_assets.store.verification import DamagedArtifactError
@@ -147,7 +148,7 @@ def check_cell(study: Study, cell: Cell) -> None:
     Raises:
         LwfError: names the partition and those there are.
     """
-    there = [c.partition for c in cells(study) if c.asset == cell.asset]
+    there = partitions_of(study, cell.spec)
     if cell.partition not in there:
         keys = ", ".join(sorted(partition.key or "-" for partition in there))
         raise LwfError(f"{cell.asset} has no partition {cell.partition.key!r} in the study {study.name}; it has {keys}")
@@ -169,7 +170,7 @@ def _make(
 ) -> Artifact:
     began, clock = time.time(), time.monotonic()
     for artifact in inputs.values():
-        store.verify(artifact)
+        store.verify(artifact, _read_by(cell, artifact))
 
     def known(needed: Cell) -> Artifact | None:
         return store.current(needed.asset, needed.partition)
@@ -205,6 +206,13 @@ def _make(
                 **provenance,
             },
         )
+
+
+def _read_by(cell: Cell, artifact: Artifact) -> str | tuple[str, ...]:
+    """Endings of the files that the cell reads. What computes with no model reads tables alone: weights that only a
+    shared store has stay there."""
+    here = all((artifact.path / entry.path).exists() for entry in artifact.manifest.files)
+    return "" if here or cell.spec.uses_model else TABLES
 
 
 @cache

@@ -28,12 +28,16 @@ Order = dict[str, Any]
 """JSON."""
 
 
+def computes_with_model(study: Study, cell: Cell) -> bool:
+    """Whether the cell's work is done on a device. A base model that is taught nothing is only imported."""
+    return cell.spec.uses_model and (cell.asset != "base_model" or study.model.prior is not None)
+
+
 def processes_of(study: Study, cell: Cell) -> int:
     """How many processes make the cell: as many as the study says, where it computes with a model."""
-    computes = cell.spec.uses_model and (cell.asset != "base_model" or study.model.prior is not None)
     if cell.asset == "self_generated_corpus" and study.generation.engine == "vllm":
         return 1  # which has processes of its own
-    return study.compute.processes if computes else 1
+    return study.compute.processes if computes_with_model(study, cell) else 1
 
 
 def order_of(cell: Cell, work: Work) -> Order:

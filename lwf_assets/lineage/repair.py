@@ -16,7 +16,7 @@ from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.manifest import MANIFEST, Manifest
 from lwf_assets.store.records import believed
 from lwf_assets.store.store import Store
-from lwf_assets.store.verification import DamagedArtifactError
+from lwf_assets.store.verification import DamagedArtifactError, troubles
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def damaged_artifacts(store: Store, *, progress: Progress = SILENT) -> list[tupl
 
 def repair(store: Store, *, progress: Progress = SILENT) -> Iterator[Repair]:
     """Make every damaged artifact again: from a shared store that has its files, or from its inputs by its recorded
-    settings.
+    settings. What a shared store has lost, and is whole here, is published again.
 
     It takes the place of the damaged one if it came out with the same bytes. Copies of manifests are written again by
     those that are as they were sealed.
@@ -57,8 +57,9 @@ def repair(store: Store, *, progress: Progress = SILENT) -> Iterator[Repair]:
     for manifest, path, what in damaged_artifacts(store, progress=progress):
         problem = None
         try:
-            if not _brought(store, manifest):
+            if not _brought(store, manifest) and not _is_whole(store, manifest):
                 _repair(store, manifest, progress)
+            store.mirror.mend(manifest, store.artifact_folder(manifest))
         except LwfError as error:
             problem = str(error)
         yield Repair(manifest.name, manifest.version, path, what, problem)
@@ -80,6 +81,12 @@ def _brought(store: Store, manifest: Manifest) -> bool:
         (files / MANIFEST).unlink()
         store.replace_files(manifest, files)
     return True
+
+
+def _is_whole(store: Store, manifest: Manifest) -> bool:
+    """Whether all files are here, and it is the shared store that is damaged."""
+    folder = store.artifact_folder(manifest)
+    return folder.is_dir() and not troubles(folder, manifest)
 
 
 def _repair(store: Store, manifest: Manifest, progress: Progress) -> None:

@@ -37,7 +37,7 @@ def store_faults(store: Store, *, hashed: Callable[[Path], object] = lambda path
 
 def files_to_hash(store: Store) -> int:
     """How many files `store_faults` hashes."""
-    return sum(len(manifest.files) for _, manifest in _versions_of(store.root.glob("*/*")))
+    return sum(len(manifest.files) for _, manifest in _versions_of(store, store.root.glob("*/*")))
 
 
 def _of_links(folder: Path) -> Iterator[Fault]:
@@ -78,10 +78,12 @@ def _of_pointer(folder: Path, current: dict[Path, Manifest | None]) -> Iterator[
 def _of_versions(
     store: Store, folder: Path, current: Manifest | None, hashed: Callable[[Path], object]
 ) -> Iterator[Fault]:
-    found = dict(_versions_of([folder]))
+    found = dict(_versions_of(store, [folder]))
     for version, manifest in found.items():
         for path, what in store.troubles(manifest, hashed):
             yield Fault(manifest.name, manifest.version, path, what)
+        if not version.is_dir():
+            continue  # the shared store alone has its files
         beside = version / MANIFEST
         sealed = folder / "manifests" / f"{_seal_of(beside)}.json"
         if believed(sealed, folder) is None and not is_older_than_seals(manifest):
@@ -118,8 +120,8 @@ def _of_kept(path: Path) -> Iterator[Fault]:
         yield Fault(KEPT, "", path, "the list of what is kept cannot be read")
 
 
-def _versions_of(folders: Iterable[Path]) -> Iterator[tuple[Path, Manifest]]:
-    """Every folder of an artifact, with the newest manifest that is of its version."""
+def _versions_of(store: Store, folders: Iterable[Path]) -> Iterator[tuple[Path, Manifest]]:
+    """Every folder of an artifact, here or in the shared store, with the newest manifest that is of its version."""
     for folder in folders:
         records = [*(folder / "manifests").glob("*.json"), *(folder / "recipes").glob("*.json")]
         by_version: dict[str, Manifest] = {}
@@ -127,9 +129,9 @@ def _versions_of(folders: Iterable[Path]) -> Iterator[tuple[Path, Manifest]]:
             manifest = believed(path, folder)
             if manifest is not None:
                 by_version[manifest.version] = manifest
-        for version in _version_folders(folder):
-            if version.name in by_version:
-                yield version, by_version[version.name]
+        for version, manifest in sorted(by_version.items()):
+            if store.is_there(manifest):
+                yield folder / version, manifest
 
 
 def _version_folders(folder: Path) -> list[Path]:

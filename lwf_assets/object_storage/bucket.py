@@ -18,6 +18,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError,
 from obstore.store import from_url
 
 from lwf_assets.errors import LwfError
+from lwf_assets.object_storage.arriving import Span, arrive
+from lwf_assets.object_storage.at_once import wait
 from lwf_assets.object_storage.problems import (
     VARIABLE,
     AwayError,
@@ -32,8 +34,12 @@ if TYPE_CHECKING:
 
 PATIENCE = 900.0
 """Seconds for which an object store may be away before a build gives up."""
-PART = 16 * 2**20
-"""Bytes of the parts in which large files travel, several at once."""
+PART, PARTS = 8 * 2**20, 9000
+"""Bytes of the parts in which large files are written, and how many there are at most; S3 takes 10,000."""
+PARTS_AT_ONCE = 4
+"""Of one file; they are in memory."""
+CHUNK = 8 * 2**20
+"""Bytes that are read before they are hashed or written."""
 
 _log = logging.getLogger("lwf.store")
 R = TypeVar("R")
@@ -76,18 +82,17 @@ class Bucket:
 
     def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
         self.url = url.rstrip("/")
-        self._patience = patience
+        self.verifies_itself = not self.url.startswith("file://")
+        """Whether the service checks its bytes against sums of its own, and gives another tag with every write."""
+        self._patience, self._is_away = patience, False
         self._objects = _opened(self.url)
 
     def list(self, prefix: str) -> dict[str, Entry]:
         """Every object below `prefix`, by name."""
 
         def read() -> dict[str, Entry]:
-            found = {}
-            for chunk in obstore.list(self._objects, prefix, chunk_size=1000):
-                for meta in chunk:
-                    found[meta["path"]] = _entry(meta)
-            return found
+            chunks = obstore.list(self._objects, prefix, chunk_size=1000)
+            return {meta["path"]: _entry(meta) for chunk in chunks for meta in chunk}
 
         return self._patiently(read)
 
@@ -141,37 +146,90 @@ class Bucket:
 
         return self._patiently(replace)
 
-    def upload(self, key: str, path: Path) -> None:
-        """Write the file at `path`; large ones in parts, several at once."""
-        self._patiently(lambda: obstore.put(self._objects, key, path, chunk_size=PART))
+    def upload(self, key: str, path: Path) -> str:
+        """Write the file at `path`, large ones in parts, several at once; returns its tag."""
+        part = max(PART, path.stat().st_size // PARTS)
+        options: Any = {"chunk_size": part, "max_concurrency": PARTS_AT_ONCE}
+        return self._patiently(lambda: _tag(obstore.put(self._objects, key, path, **options)))
 
-    def download(self, key: str, path: Path, sha256: str) -> None:
-        """Write an object to `path`, which appears there whole or not at all.
+    def download(self, key: str, path: Path, sha256: str, size: int | None = None) -> None:
+        """Write an object to `path`, which appears there whole or not at all. It is hashed as it comes.
+
+        Args:
+            key: of the object.
+            path: of the file.
+            sha256: of its bytes, in hex.
+            size: how many they are, where that is known.
 
         Raises:
             DamagedObjectError: it is missing, or its bytes are others than `sha256` says.
+            OSError: the file cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(descriptor)
         part = Path(name)
         try:
-            found = self._if_there(lambda: _stream(self._objects, key, part))
-            if found is None:
-                raise DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
+            try:
+                whole = size or self._size(key, size)
+                found = arrive(descriptor, path, whole, lambda span: self._read_span(key, span, whole))
+            finally:
+                os.close(descriptor)
             if found != sha256:
-                raise DamagedObjectError(
-                    f"{VARIABLE}={self.url}: the object {key} was changed: its sha256 is {found[:16]}.. and was "
-                    f"{sha256[:16]}.."
-                )
+                raise self._changed(key, f"its sha256 is {found[:16]}.. and was {sha256[:16]}..")
             part.chmod(0o644)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
 
-    def hash_of(self, key: str) -> str | None:
-        """sha256 of an object's bytes, in hex; None where there is none."""
-        return self._if_there(lambda: _stream(self._objects, key, None))
+    def hash_of(self, key: str) -> str:
+        """sha256 of an object's bytes, in hex; nothing is written.
+
+        Raises:
+            DamagedObjectError: it is missing.
+        """
+
+        def read() -> str:
+            digest = hashlib.sha256()
+            for some in obstore.get(self._objects, key).stream(min_chunk_size=CHUNK):
+                digest.update(some)
+            return digest.hexdigest()
+
+        found = self._if_there(read)
+        if found is None:
+            raise self._missing(key)
+        return found
+
+    def _size(self, key: str, expected: int | None) -> int:
+        """How large an object is, which must be as large as `expected`."""
+        there = self.look(key)
+        if there is None:
+            raise self._missing(key)
+        if expected is not None:
+            self._compare(key, there.size, expected)
+        return there.size
+
+    def _compare(self, key: str, size: int, expected: int) -> None:
+        if size != expected:
+            raise self._changed(key, f"it has {size:,} bytes and had {expected:,}")
+
+    def _read_span(self, key: str, span: Span, whole: int) -> None:
+        """Read a span of an object of `whole` bytes; after an interruption, what is left of it."""
+
+        def go_on() -> bool:
+            found = obstore.get(self._objects, key, options={"range": (span.at, span.end)})
+            self._compare(key, found.meta["size"], whole)
+            for some in found.stream(min_chunk_size=CHUNK):
+                span.write(some)
+            return True
+
+        if not self._if_there(go_on):
+            raise self._missing(key)
+
+    def _missing(self, key: str) -> DamagedObjectError:
+        return DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} is missing")
+
+    def _changed(self, key: str, how: str) -> DamagedObjectError:
+        return DamagedObjectError(f"{VARIABLE}={self.url}: the object {key} was changed: {how}")
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there too."""
@@ -181,10 +239,12 @@ class Bucket:
 
     def _patiently(self, act: Callable[[], R]) -> R:
         """What `act` returns, asked again while nobody answers."""
-        began, pause, told = time.monotonic(), 0.5, False
+        began, pause = time.monotonic(), 0.5
         while True:
             try:
-                return act()
+                result = act()
+                self._is_away = False
+                return result
             except BaseException as error:
                 if not is_from_the_store(error):
                     raise
@@ -193,10 +253,11 @@ class Bucket:
                     raise
             if not isinstance(problem, AwayError) or time.monotonic() - began > self._patience:
                 raise problem
-            if not told:
+            if not self._is_away:  # once, however many transfers wait
                 _log.warning("%s. Waiting for it; nothing is lost.", problem)
-                told = True
-            time.sleep(pause)
+                self._is_away = True
+            if wait(pause):
+                raise problem
             pause = min(2 * pause, 10.0)
 
     def _if_there(self, act: Callable[[], R]) -> R | None:
@@ -222,19 +283,6 @@ def _opened(url: str) -> ObjectStore:
         return from_url(url, retry_config=retry, client_options={"allow_http": plain, "timeout": "300s"})
     except (BaseError, ValueError, OSError) as error:
         raise problem_with(url, error) from None
-
-
-def _stream(objects: ObjectStore, key: str, path: Path | None) -> str:
-    """Read an object, into the file at `path` if there is one; returns the sha256 of what was read."""
-    digest = hashlib.sha256()
-    found = obstore.get(objects, key)
-    with Path(path or os.devnull).open("wb") as file:
-        for some in found.stream(min_chunk_size=8 * 2**20):
-            view = memoryview(some)
-            digest.update(view)
-            if path is not None:
-                file.write(view)
-    return digest.hexdigest()
 
 
 def _entry(meta: Any) -> Entry:

@@ -39,7 +39,9 @@ _NO_CREDENTIALS = (
     "CredentialsProvider",
     "no credential",
 )
+_ELSEWHERE = ("301 moved", "redirect without location", "bare redirect")
 _AWAY = (
+    "HTTP error:",  # a line that was cut, also in the middle of a body
     *("error sending request", "Connect", "connection closed", "timed out", "operation timed out", "dns error"),
     *("500 Internal", "502 Bad", "503 Service", "504 Gateway", "429 Too", "SlowDown", "RequestTimeout"),
 )
@@ -64,7 +66,7 @@ def problem_with(url: str, error: BaseException) -> LwfError:
             f"{VARIABLE}={url}: the environment holds no credentials for it; set them (for S3 AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY)"
         )
-    if "301 Moved" in said or "bare redirect" in said.lower():
+    if any(mark in said.lower() for mark in _ELSEWHERE):
         return ObjectStorageError(f"{VARIABLE}={url}: {_CODES['PermanentRedirect']}")
     if any(mark in said for mark in _AWAY):
         return AwayError(f"{VARIABLE}={url}: does not answer ({_first_line(said)})")

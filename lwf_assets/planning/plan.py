@@ -38,12 +38,14 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One cell of the plan, with the reasons as text; `recipe` is None while an input is still to be built."""
+    """One cell of the plan, with the reasons as text; `recipe` is None while an input is still to be built: then it
+    `waits`, unless it is forced."""
 
     cell: Cell
     action: Action
     reasons: tuple[str, ...] = ()
     recipe: str | None = field(default=None, compare=False)
+    waits: bool = field(default=False, compare=False)
 
     @property
     def is_stale(self) -> bool:
@@ -144,7 +146,7 @@ class _Planner:
         waiting = [needed for needed in inputs if needed not in self.versions]
         if waiting:
             reasons = tuple(f"{needed} is recomputed" for needed in waiting) if manifest else ("not built",)
-            return Step(cell, Action.MAKE, reasons)
+            return Step(cell, Action.MAKE, reasons, waits=True)
         versions = tuple(InputVersion(c.asset, c.partition.key, self.versions[c]) for c in inputs)
         recipe = recipe_of(cell, settings, versions)
         if manifest is not None and manifest.recipe == recipe:

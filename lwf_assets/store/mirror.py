@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from lwf_assets.store.manifest import Manifest
+from lwf_assets.store.manifest import FileEntry, Manifest
 
 
 class Mirror(Protocol):
@@ -19,12 +19,19 @@ class Mirror(Protocol):
     def has(self, manifest: Manifest) -> bool:
         """Whether the files of an artifact are there, to be brought when they are needed."""
 
-    def bring(self, manifest: Manifest, folder: Path, names: Collection[str]) -> None:
-        """Write those files of an artifact that are missing in `folder`.
+    def bring(self, manifest: Manifest, folder: Path, names: Collection[str]) -> Collection[str]:
+        """Write those files of an artifact that are missing in `folder`, each checked by its hash; returns which.
 
         Raises:
             DamagedObjectError: the shared place has other bytes.
         """
+
+    def troubles(self, manifest: Manifest, hashed: Callable[[FileEntry], object]) -> list[tuple[FileEntry, str]]:
+        """Those files of an artifact that the shared place has otherwise than the manifest says, or no more, and what
+        is wrong. `hashed` is called with each that was looked at."""
+
+    def mend(self, manifest: Manifest, folder: Path) -> list[FileEntry]:
+        """Write those again that are damaged there and whole in `folder`; returns what is damaged in both."""
 
     def at_work(self, asset: str, key: str | None, recipe: str, inputs: Sequence[Path]) -> AbstractContextManager[None]:
         """While the block makes a recipe from the folders `inputs`, in the process that holds its lock: they stay, and
@@ -57,8 +64,17 @@ class Alone:
         """There is no other place."""
         return False
 
-    def bring(self, manifest: Manifest, folder: Path, names: Collection[str]) -> None:
+    def bring(self, manifest: Manifest, folder: Path, names: Collection[str]) -> Collection[str]:
         """There is nowhere to bring it from."""
+        return ()
+
+    def troubles(self, manifest: Manifest, hashed: Callable[[FileEntry], object]) -> list[tuple[FileEntry, str]]:
+        """There is no other place."""
+        return []
+
+    def mend(self, manifest: Manifest, folder: Path) -> list[FileEntry]:
+        """There is nothing to mend."""
+        return []
 
     def at_work(self, asset: str, key: str | None, recipe: str, inputs: Sequence[Path]) -> AbstractContextManager[None]:
         """Nothing is shared."""

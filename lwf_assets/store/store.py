@@ -179,8 +179,13 @@ class Store:
 
     def bring(self, manifest: Manifest, ending: str | tuple[str, ...] = "") -> None:
         """Bring those files of an artifact, by the endings of their names, that only the shared store has."""
-        names = {entry.path for entry in manifest.files if entry.path.endswith(ending)}
-        self.mirror.bring(manifest, self.artifact_folder(manifest), names)
+        folder, listed = self.artifact_folder(manifest), {entry.path: entry.sha256 for entry in manifest.files}
+        brought = self.mirror.bring(manifest, folder, {name for name in listed if name.endswith(ending)})
+        if brought:  # and hashed on the way
+            memory = self.memory_of(manifest)
+            with suppress(FileNotFoundError):
+                fresh: Remembered = {name: (*stamp_of(folder / name), listed[name]) for name in brought}
+                memory.keep({**memory.known(), **fresh})
 
     def is_there(self, manifest: Manifest) -> bool:
         """Whether the artifact's files are here, or can be brought."""
@@ -189,13 +194,19 @@ class Store:
     def troubles(
         self, manifest: Manifest, hashed: Callable[[Path], object] = lambda path: None
     ) -> list[tuple[Path, str]]:
-        """Every file of an artifact that is not as the manifest lists it, and what is wrong with it: each byte that is
-        here is hashed. What the shared store has need not be here."""
+        """Every file of an artifact that is not as the manifest lists it, here or in the shared store, and what is
+        wrong with it: each byte that is here is hashed. What the shared store has need not be here."""
         folder, shared = self.artifact_folder(manifest), self.mirror.has(manifest)
-        if not folder.is_dir():
-            return [] if shared else [(folder, "the artifact's files are missing")]
-        found = troubles(folder, manifest, hashed=hashed)
-        return [(path, what) for path, what in found if not shared or os.path.lexists(path)]
+        if not folder.is_dir() and not shared:
+            return [(folder, "the artifact's files are missing")]
+        found = troubles(folder, manifest, hashed=hashed) if folder.is_dir() else []
+        found = [(path, what) for path, what in found if not shared or os.path.lexists(path)]
+
+        def looked_at(entry: FileEntry) -> None:
+            if not folder.is_dir():
+                hashed(folder / entry.path)
+
+        return [*found, *((folder / entry.path, what) for entry, what in self.mirror.troubles(manifest, looked_at))]
 
     def last_use(self, manifest: Manifest) -> float:
         """When the artifact was last verified, which comes before every use; seconds since the epoch."""

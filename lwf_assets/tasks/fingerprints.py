@@ -7,6 +7,7 @@ a new test set retrains nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,7 +55,7 @@ def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFi
         return decides
     if isinstance(source, GeneratorSource):
         # The generator is code: another release of the package may draw other items from the same seed.
-        decides["source"] = {**source.model_dump(mode="json"), "reasoning_gym": version("reasoning-gym")}
+        decides["source"] = {**source.model_dump(mode="json"), "reasoning_gym": _release("reasoning-gym")}
         return decides
     if any(limit is not None for limit in limits.values()):
         decides["seed"] = source.seed
@@ -64,6 +65,11 @@ def fingerprint(name: str, settings: TaskSettings, part: Part, hash_file: HashFi
     else:
         decides["source"] = _source(source, splits, hash_file)
     return decides
+
+
+@cache
+def _release(package: str) -> str:
+    return version(package)  # which reads and parses a file each time
 
 
 def _source(source: HubSource | FileSource, splits: list[Split], hash_file: HashFile) -> dict[str, Any]:

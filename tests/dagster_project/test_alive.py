@@ -17,7 +17,7 @@ from world import World
 
 from dagster_project.assets import DEVICE_POOL
 from dagster_project.runs import alive
-from dagster_project.runs.alive import begin_to_live, fail_dead_runs, let_go
+from dagster_project.runs.alive import begin_to_live, fail_dead_runs, let_go, tag_with_home
 from dagster_project.runs.instance import open_instance
 from lwf_assets.store.home import Home
 
@@ -96,3 +96,32 @@ def test_a_run_that_never_took_its_lock_has_a_while(home: Home, monkeypatch: pyt
 @pytest.mark.slow
 def test_a_build_by_hand_holds_no_lock_when_it_is_over(built_once: World) -> None:
     assert list((built_once.home.root / "dagster" / "alive").iterdir()) == []
+
+
+def test_a_run_of_another_home_is_left_to_its_launcher(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alive, "GRACE", -1.0)
+    instance = open_instance(home)
+
+    @dg.job
+    def nothing() -> None:
+        pass
+
+    def started() -> str:
+        run_id = instance.create_run_for_job(nothing).run_id
+        instance.report_dagster_event(
+            dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="nothing"), run_id=run_id
+        )
+        return run_id
+
+    ours, theirs = started(), started()
+    tag_with_home(instance, home, ours)
+    tag_with_home(instance, Home(tmp_path / "another machine"), theirs)
+    assert fail_dead_runs(instance, home) == [ours]
+
+    untagged = started()
+    with monkeypatch.context() as patch:
+        patch.setattr(alive, "launches_elsewhere", lambda instance: True)
+        assert fail_dead_runs(instance, home) == []
+    assert fail_dead_runs(instance, home) == [untagged]

@@ -16,6 +16,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UN
 
 from dagster_project.runs.failures import FAILURE_TAG, RETRIES, Kind, kind_of, told_to_dagster
 from lwf_assets.errors import LwfError
+from lwf_assets.object_storage.problems import AwayError, ObjectStorageError
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -40,6 +41,8 @@ class OutOfMemoryError(RuntimeError):
         (LwfError("prompts.jsonl, line 3: no prompt"), Kind.BAD_INPUT),
         (caused(LwfError("x.jsonl: not JSON"), ValueError("bad")), Kind.BAD_INPUT),
         (caused(LwfError("hub: cannot be read"), ConnectionError("refused")), Kind.PASSING),
+        (AwayError("LWF_REMOTE=s3://b: does not answer"), Kind.PASSING),
+        (ObjectStorageError("LWF_REMOTE=s3://b: there is no such bucket"), Kind.BAD_INPUT),
         (ConnectionResetError("reset"), Kind.PASSING),
         (caused(RuntimeError("API request failed"), ConnectionError("refused")), Kind.PASSING),
         (TimeoutError(), Kind.PASSING),

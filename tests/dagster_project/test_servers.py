@@ -29,3 +29,19 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(
         with pytest.raises(LwfError, match=f"--{name}-port: {ports[name]} is in use"):
             serve(DEFAULT_STUDY, home, host, ports["dagster"], ports["mlflow"], tell=pytest.fail)
     assert not home.root.exists()
+
+
+def test_the_port_of_mlflow_is_not_asked_for_where_mlflow_is_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the machine that has the team's MLflow, at the port that it has by default."""
+
+    def past_the_ports(home: Home) -> None:
+        raise LwfError("past the ports")
+
+    monkeypatch.setattr("dagster_project.runs.instance.open_instance", past_the_ports)
+    with socket.create_server(("127.0.0.1", 0)) as team:
+        port = team.getsockname()[1]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        with pytest.raises(LwfError, match="past the ports"):
+            serve(DEFAULT_STUDY, Home(tmp_path / "home"), "127.0.0.1", free_port(), port, tell=pytest.fail)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 import lwf_assets.graph.table
+from lwf_assets import assets
 from lwf_assets.building.check_runner import judge
 from lwf_assets.building.checks import CheckResult, checks_of
 from lwf_assets.building.materialize import materialize
@@ -74,6 +79,32 @@ class Pretend:
 
     def actions(self) -> dict[str, str]:
         return {name: step.action.name for name, step in self.steps().items()}
+
+
+def pretend_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
+    """One with nothing made yet, whose sources and store are in `folder`."""
+    sources = folder / "sources"
+    (sources / "model").mkdir(parents=True)
+    (sources / "model" / "config.json").write_text("{}")
+    (sources / "model" / "model.safetensors").write_bytes(b"weights")
+    for subject in ("teeth", "minds"):
+        (sources / f"{subject}.jsonl").write_text(f'{{"prompt": "{subject}?"}}\n')
+
+    def source(subject: str) -> dict[str, Any]:
+        return {"source": {"kind": "file", "prompts": str(sources / f"{subject}.jsonl")}}
+
+    values = {
+        "name": "pretend",
+        "model": {"source": {"kind": "directory", "path": str(sources / "model")}},
+        "learning_tasks": {"sums": {"preset": "chain_sum"}},
+        "forgetting_tasks": {"teeth": source("teeth"), "minds": source("minds")},
+        "training": {"max_steps": 6, "learning_rate": 0.25},
+    }
+    world = Pretend(values, Store(folder / "store"))
+
+    monkeypatch.setattr(assets, "materialize", world.work)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # two dozen artifacts a test are many for a slow disk
+    return world
 
 
 def downstream(*names: str) -> set[str]:

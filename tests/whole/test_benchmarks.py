@@ -51,7 +51,7 @@ def test_a_quick_run_measures_and_writes_the_page(tmp_path: Path) -> None:
 
     page = (tmp_path / "performance.md").read_text()
     assert f"commit `{raw['race']['conditions']['commit']}`" in page
-    assert "Not measured for this page: orchestration, load." in page
+    assert "Not measured for this page: orchestration, load, shared_store." in page
     assert "not installed" in page
     for image in ("race.svg", "growth.svg"):
         assert f"(images/{image})" in page
@@ -92,3 +92,17 @@ def test_large_studies_and_full_stores_are_measured(tmp_path: Path) -> None:
     page = (tmp_path / "performance.md").read_text()
     assert "## Large studies, full stores" in page
     assert "lwf audit --verify" in page
+
+
+@pytest.mark.slow
+def test_the_shared_store_is_measured_beside_the_plain_client(tmp_path: Path) -> None:
+    main(["--quick", "--out", str(tmp_path), "--only", "shared_store"])
+    data = json.loads((tmp_path / "performance.json").read_text())["shared_store"]["data"]
+    assert set(data["transfers"]) == {"S3 (moto)", "a folder"}
+    for seconds in data["transfers"].values():
+        assert {name: len(values) for name, values in seconds.items()} == dict.fromkeys(seconds, 1)
+        assert set(seconds) == {"publish", "plain put", "fetch", "plain get"}
+    (point,) = data["plans"]
+    assert set(point["seconds"]) == {"alone", *data["transfers"]}
+    page = (tmp_path / "performance.md").read_text()
+    assert "## A shared store" in page

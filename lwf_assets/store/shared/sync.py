@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lwf_assets.object_storage.at_once import each_at_once
 from lwf_assets.progress import SILENT, Progress
 from lwf_assets.store.manifest import Manifest
 from lwf_assets.store.records import merged_verdicts
@@ -39,20 +40,20 @@ def push(store: Store, *, progress: Progress = SILENT) -> Moved:
     assert isinstance(mirror, SharedMirror)
     missing = unshared(store)
     progress.begin("Publishing", sum(entry.size for manifest in missing for entry in manifest.files))
-    for path in sorted((store.root / STUDIES).glob("*.json")):
-        _share_new(mirror, path)
-    for manifest in missing:
+
+    def publish(manifest: Manifest) -> None:
         artifact = store.artifact_of(manifest)
         store.verify(artifact)
         mirror.publish(manifest, artifact.path, instead=False)
         progress.advance(sum(entry.size for entry in manifest.files))
-    for path in sorted(store.root.glob("*/*/manifests/*.json")):  # of what was removed, too: it is the record of it
-        _share_new(mirror, path)
+
+    mirror.share_all(path for path in (store.root / STUDIES).glob("*.json") if not mirror.knows(path))
+    each_at_once(publish, missing)
+    # The manifests of what was removed, too: they are the record of it.
+    mirror.share_all(path for path in store.root.glob("*/*/manifests/*.json") if not mirror.knows(path))
     for path in sorted(store.root.glob("*/*/checks/*.json")):
         mirror.share_merged(path, merged_verdicts)
-    for pointer, current in store.current_manifests():
-        if current is not None:
-            mirror.share(pointer)
+    mirror.share_all(pointer for pointer, current in store.current_manifests() if current is not None)
     return Moved(len(missing), sum(entry.size for manifest in missing for entry in manifest.files))
 
 
@@ -71,8 +72,3 @@ def pull(store: Store, *, progress: Progress = SILENT) -> Moved:
 def _is_here(store: Store, manifest: Manifest) -> bool:
     folder = store.artifact_folder(manifest)
     return folder.is_dir() and all((folder / entry.path).is_file() for entry in manifest.files)
-
-
-def _share_new(mirror: SharedMirror, path: Path) -> None:
-    if not mirror.knows(path):
-        mirror.share(path)

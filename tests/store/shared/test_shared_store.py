@@ -11,6 +11,7 @@ from stored import ASSET, FILES, PARTITION, put
 
 from lwf_assets.errors import LwfError
 from lwf_assets.object_storage.bucket import Bucket, DamagedObjectError, Read
+from lwf_assets.store.shared.index import RECORDS_INDEX
 from lwf_assets.store.shared.place import MARK, file_key, published_key
 from lwf_assets.store.store import Store
 
@@ -179,6 +180,6 @@ def test_a_place_of_another_layout_is_refused(url: str, machine: Machine) -> Non
 def test_a_lost_index_costs_time_and_nothing_else(machine: Machine) -> None:
     put(machine("one"))
     two = machine("two")
-    (two.root / "shared.json").write_text("{")
+    (two.root / RECORDS_INDEX).write_text("{")
     two.refresh()
     assert two.built(ASSET, PARTITION)
