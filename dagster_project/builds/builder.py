@@ -62,8 +62,8 @@ def build(
     definitions = build_definitions(study, home, pooled=False)
     forced = set(force)
     ran: list[Cell] = []
-    with turn_of(study, home), libraries_left_alone() as leave_alone:
     not_promoted: list[str] = []
+    with turn_of(study, home), libraries_left_alone() as leave_alone:
         while True:
             leave_alone()
             plan = make_plan(study, home.store, home.file_hashes, only=only, force=forced)
