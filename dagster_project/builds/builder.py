@@ -130,6 +130,11 @@ def _run(
 
 
 def refuse_blocked(blocked: tuple[Step, ...]) -> None:
+    """Where all that is left waits for a check that failed, say which.
+
+    Raises:
+        LwfError: names the cells, what their checks said, and what to do.
+    """
     causes = [step for step in blocked if any(reason.startswith("check failed") for reason in step.reasons)]
     if causes:
         reasons = "; ".join(f"{step.cell}: {', '.join(step.reasons)}" for step in causes)

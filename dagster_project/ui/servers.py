@@ -121,7 +121,8 @@ def _wait_until_up(servers: dict[str, subprocess.Popen[bytes]], home: Home, host
     while not all(_answers(host, ports[name]) for name in servers):
         _raise_if_ended(servers, home)
         if time.monotonic() > deadline:
-            raise LwfError(f"the servers did not start within two minutes; see {home.root}/dagster.log and mlflow.log")
+            logs = " and ".join(str(home.root / f"{name}.log") for name in servers)
+            raise LwfError(f"the servers did not start within two minutes; see {logs}")
         time.sleep(0.2)
 
 

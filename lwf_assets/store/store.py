@@ -141,10 +141,7 @@ class Store:
         manifest = manifest_of_recipe(self.folder(asset, partition), recipe)
         if manifest is None:
             return None
-        path = self.folder(asset, partition) / manifest.version
-        whole = path.is_dir() and all((path / file.path).is_file() for file in manifest.files)
-        whole = whole or self.mirror.has(manifest)
-        return Artifact(path, manifest) if whole else None
+        return self.artifact_of(manifest) if self.is_here(manifest) or self.mirror.has(manifest) else None
 
     def current(self, asset: str, partition: Partition) -> Artifact | None:
         """The artifact that the study last asked for, if it is in the store with all its files."""
@@ -186,6 +183,11 @@ class Store:
             with suppress(FileNotFoundError):
                 fresh: Remembered = {name: (*stamp_of(folder / name), listed[name]) for name in brought}
                 memory.keep({**memory.known(), **fresh})
+
+    def is_here(self, manifest: Manifest) -> bool:
+        """Whether all the artifact's files are in this store, as far as their names say."""
+        folder = self.artifact_folder(manifest)
+        return folder.is_dir() and all((folder / entry.path).is_file() for entry in manifest.files)
 
     def is_there(self, manifest: Manifest) -> bool:
         """Whether the artifact's files are here, or can be brought."""

@@ -25,7 +25,7 @@ def unshared(store: Store) -> list[Manifest]:
     """The artifacts that are here with all their files and not in the shared place, each once, oldest first."""
     found: dict[Path, Manifest] = {}
     for manifest in store.manifests():
-        if _is_here(store, manifest) and not store.mirror.has(manifest):
+        if store.is_here(manifest) and not store.mirror.has(manifest):
             found.setdefault(store.artifact_folder(manifest), manifest)
     return list(reversed(found.values()))
 
@@ -60,15 +60,10 @@ def push(store: Store, *, progress: Progress = SILENT) -> Moved:
 def pull(store: Store, *, progress: Progress = SILENT) -> Moved:
     """Bring every file of what studies last asked for."""
     current = [manifest for _, manifest in store.current_manifests() if manifest is not None]
-    wanted = [manifest for manifest in current if not _is_here(store, manifest)]
+    wanted = [manifest for manifest in current if not store.is_here(manifest)]
     size = sum(entry.size for manifest in wanted for entry in manifest.files)
     progress.begin("Fetching", size)
     for manifest in wanted:
         store.verify(store.artifact_of(manifest))
         progress.advance(sum(entry.size for entry in manifest.files))
     return Moved(len(wanted), size)
-
-
-def _is_here(store: Store, manifest: Manifest) -> bool:
-    folder = store.artifact_folder(manifest)
-    return folder.is_dir() and all((folder / entry.path).is_file() for entry in manifest.files)
