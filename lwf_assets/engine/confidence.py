@@ -68,16 +68,16 @@ class _Terms:
     def add(self, name: str, rows: RowsOfParameter, gradients: Iterable[GradientsOfSamples]) -> None:
         fisher = self.fisher[name][rows].flatten().float()
         pull = fisher * self.delta[name][rows].flatten()
-        places, sums = [], []
+        sums: list[tuple[Tensor, ...]] = []
         for samples, some in gradients:
             values = some.reshape(len(samples), -1).float()
             linear = _inner_products(values, pull)
             squares = values.square_()
-            places.append(samples)
-            sums.append(torch.stack([linear, squares.sum(dim=1), _inner_products(squares, fisher)]))
+            squared_norm = squares.sum(dim=1)
+            sums.append((samples, linear, squared_norm, _inner_products(squares, fisher, out=squares)))
         if sums:  # added up at the end: blocks may be so small that each call counts
-            linear, squared_norm, quadratic = torch.cat(sums, dim=1).double()
-            chosen = torch.cat(places)
+            chosen, *totals = map(torch.cat, zip(*sums, strict=True))
+            linear, squared_norm, quadratic = (total.double() for total in totals)
             self.linear.index_add_(0, chosen, linear)
             self.squared_norm.index_add_(0, chosen, squared_norm)
             self.quadratic.index_add_(0, chosen, quadratic, alpha=0.5)
@@ -104,13 +104,18 @@ def _held_as(values: Tensor | LowRank) -> torch.dtype:
     return values.dtype if values.itemsize == 2 else torch.float32
 
 
-def _inner_products(values: Tensor, weights: Tensor) -> Tensor:
-    """Of each row of [n, elements] with [elements]."""
-    if values.device.type == "cpu":
-        # Faster than a product of matrix and vector, for which a few rows are too few.
-        return torch.stack([torch.dot(row, weights) for row in values])
-    return torch.mv(values, weights)
+def _inner_products(values: Tensor, weights: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Of each row of [n, elements] with [elements]; `out` may be overwritten."""
+    if values.device.type != "cpu":
+        return torch.mv(values, weights)
+    # torch.mv uses one core, and its sums are ten times less exact.
+    if len(weights) < LONG_ROW:
+        return torch.mul(values, weights, out=out).sum(dim=1)
+    return torch.stack([torch.dot(row, weights) for row in values])
 
+
+LONG_ROW = 2**17
+"""Elements from which on a dot product of its own is faster than one product for several rows, on a CPU."""
 
 BLOCK = 2**18
 """Elements of which a weighted copy may exist."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from types import EllipsisType
@@ -13,10 +12,11 @@ from torch import Tensor
 
 from lwf_assets.engine.gradients import fused
 from lwf_assets.engine.gradients.factors import Factor, Outer, Routed, Scattered, Whole
+from lwf_assets.engine.gradients.stretches import OfSamples, groups_of_matrices
 
 BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**25}
-"""Elements that are formed at once, by type of device: of one sample on a CPU, where each core works on a sample of its
-own and its block should stay in the cache; of all samples on a GPU, which should be filled."""
+"""Elements that are formed at once, by type of device: by each core of a CPU, which works on samples of its own and
+whose block should stay in the cache; by a GPU as a whole, which should be filled."""
 
 GradientsOfSamples = tuple[Tensor, Tensor]
 """Which samples, [n], and their gradients, [n, *shape]. They must not be kept and may be overwritten."""
@@ -98,7 +98,7 @@ def _in_full(factor: Factor, like: Tensor) -> Tensor:
 
 
 def _reduce_products(
-    groups: Sequence[tuple[Tensor, Sequence[Outer]]],
+    groups: Sequence[OfSamples],
     apart: Tensor | None,
     reduction: Reduction,
     name: str,
@@ -117,17 +117,25 @@ def _reduce_products(
     memory = left.new_empty(together * height * columns)
 
     def gradients(tile: slice) -> Iterator[GradientsOfSamples]:
+        size = (tile.stop - tile.start, columns)
+        block = memory[: together * math.prod(size)].view(together, *size)
+        filled = 0
+        whose: list[Tensor] = []
         for samples, outer in groups:
             for first in range(0, len(samples), together):
                 some = slice(first, first + together)
                 here = samples[some]
-                shape = (len(here), tile.stop - tile.start, columns)
-                result = memory[: math.prod(shape)].view(shape)  # contiguous, or the products become slow
+                if filled + len(here) > together:
+                    yield torch.cat(whose), block[:filled]
+                    filled, whose = 0, []
+                result = block[filled : filled + len(here)]
                 for number, factor in enumerate(outer):
                     part = factor.left[some, :, tile]
                     part = part if keep is None else part * keep[some, None, tile]
                     torch.baddbmm(result, part.mT, factor.right[some], beta=0 if number == 0 else 1, out=result)
-                yield here, result
+                filled += len(here)
+                whose.append(here)
+        yield torch.cat(whose), block[:filled]
 
     for top in range(0, rows, height):
         tile = slice(top, min(top + height, rows))
@@ -139,8 +147,8 @@ def _block_shape(device: torch.device, samples: int, rows: int, columns: int) ->
     limit = BLOCK_ELEMENTS["cpu" if device.type == "cpu" else "cuda"]
     tiles = -(-rows // max(1, limit // columns))
     height = -(-rows // tiles)
-    together = torch.get_num_threads() if device.type == "cpu" else max(1, limit // (height * columns))
-    return height, min(samples, together)
+    together = max(1, limit // (height * columns))
+    return height, min(samples, together * (torch.get_num_threads() if device.type == "cpu" else 1))
 
 
 def _reduce_rows(
@@ -161,51 +169,7 @@ def _reduce_rows(
 
 def _reduce_routed(routed: Sequence[Routed], reduction: Reduction, samples: Tensor, name: str) -> None:
     """Matrix by matrix, as products of those samples that have rows there."""
-    count, batch = routed[0].count, len(samples)
-    places = torch.cat([factor.matrices * batch + factor.samples for factor in routed])
-    left, right = (
-        factors[0] if len(factors) == 1 else torch.cat(factors)
-        for factors in zip(*((factor.left, factor.right) for factor in routed), strict=True)
-    )
-    if not (places.diff() >= 0).all():  # a grouped product has them in this order
-        order = places.argsort(stable=True)
-        left, right = left[order], right[order]
-    table = places.bincount(minlength=count * batch)[: count * batch].view(count, batch).tolist()
-    together = torch.get_num_threads() if left.device.type == "cpu" else batch
-    start = 0
-    for matrix, lengths in enumerate(table):
-        starts = list(itertools.accumulate(lengths, initial=start))
-        groups = []
-        for alike in _alike(lengths, together):
-            outer = _padded(left, right, [(starts[number], lengths[number]) for number in alike])
-            first = alike[0]
-            some = (
-                samples[first : first + 1] if len(alike) == 1 else samples[torch.tensor(alike, device=samples.device)]
-            )
-            groups.append((some, [outer]))
-        if groups:
-            _reduce_products(groups, None, reduction, name, matrix)
-        start = starts[-1]
-
-
-def _alike(lengths: Sequence[int], together: int) -> Iterator[list[int]]:
-    """Numbers of those that have a length, at most `together`, the shortest at least half as long as the longest."""
-    group: list[int] = []
-    for number in sorted((n for n, length in enumerate(lengths) if length), key=lambda n: -lengths[n]):
-        if group and (len(group) == together or 2 * lengths[number] < lengths[group[0]]):
-            yield group
-            group = []
-        group.append(number)
-    if group:
-        yield group
-
-
-def _padded(left: Tensor, right: Tensor, stretches: Sequence[tuple[int, int]]) -> Outer:
-    """Rows `start` to `start + length`, one sample for each pair of the two; the longest comes first."""
-    start, longest = stretches[0]
-    if len(stretches) == 1:
-        return Outer(left[start : start + longest].unsqueeze(0), right[start : start + longest].unsqueeze(0))
-    starts, lengths = torch.tensor(stretches, device=left.device).T.unsqueeze(-1)
-    steps = torch.arange(longest, device=left.device)
-    rows = starts + steps.minimum(lengths - 1)
-    return Outer(left[rows] * (steps < lengths).unsqueeze(-1), right[rows])
+    left, right = routed[0].left, routed[0].right
+    _, together = _block_shape(left.device, len(samples), left.shape[1], right.shape[1])
+    for matrix, groups in groups_of_matrices(routed, samples, together):
+        _reduce_products(groups, None, reduction, name, matrix)

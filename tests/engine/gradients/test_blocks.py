@@ -116,6 +116,15 @@ def test_each_element_comes_once_and_no_block_is_larger_than_asked(
     assert kept.largest <= limit * min(threads, 3)
 
 
+def test_small_gradients_share_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", 4 * 23 * 5)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    kept = Kept(11, 23, 5)
+    reduce_factors(_matrix_factors(0, 11, 23, 5, [("outer", 2)]), kept, torch.arange(11), "it")
+    assert (kept.times == 1).all()
+    assert kept.largest == 2 * 4 * 23 * 5
+
+
 def test_a_row_is_the_smallest_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", 7)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
@@ -124,8 +133,9 @@ def test_a_row_is_the_smallest_block(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.largest == 50
 
 
-def test_real_threads_give_the_same() -> None:
+def test_real_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a patched number: a block of several samples on several threads."""
+    monkeypatch.setitem(gradient_blocks.BLOCK_ELEMENTS, "cpu", 11 * 7)
     factors, before = _matrix_factors(0, 5, 11, 7, [("outer", 4), ("scattered", 3)]), torch.get_num_threads()
     results = []
     for threads in (1, 2):
