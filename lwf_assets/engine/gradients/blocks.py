@@ -107,13 +107,13 @@ def _reduce_products(
     """By kernels that form no gradient in memory, or tile by tile, of groups of samples with as many positions each. Of
     a single group, the rows `apart` ([batch, n]) of each sample count as zero here. Of a stack of matrices, it is the
     one of the number `matrix`."""
-    most, factor = max(len(samples) for samples, _ in groups), groups[0][1][0]
+    count, factor = sum(len(samples) for samples, _ in groups), groups[0][1][0]
     left, rows, columns = factor.left, factor.left.shape[2], factor.right.shape[2]
-    keep = None if apart is None else apart.new_ones(most, rows, dtype=torch.uint8).scatter_(1, apart, 0)
+    keep = None if apart is None else apart.new_ones(count, rows, dtype=torch.uint8).scatter_(1, apart, 0)
     if matrix is None and len(groups) == 1 and isinstance(reduction, FusedReduction) and fused.suits(groups[0][1]):
         reduction.add_products(name, fused.joined(groups[0][1], keep, groups[0][0]))
         return
-    height, together = _block_shape(left.device, most, rows, columns)
+    height, together = _block_shape(left.device, count, rows, columns)
     memory = left.new_empty(together * height * columns)
 
     def gradients(tile: slice) -> Iterator[GradientsOfSamples]:

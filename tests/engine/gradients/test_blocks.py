@@ -212,6 +212,17 @@ def test_rows_of_experts_in_any_order(rows: int, uses: int, together: int, monke
     assert kept.largest <= together * 8
 
 
+def test_samples_of_an_expert_share_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However unlike their numbers of rows are: each block costs several calls."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    samples = torch.arange(3).repeat_interleave(torch.tensor([90, 30, 1]))
+    ones = torch.ones(len(samples), 2)
+    kept = Kept(3, 1, 2, 2)
+    reduce_factors([Routed(ones, ones, samples, torch.zeros_like(samples), 1)], kept, torch.arange(3), "it")
+    assert torch.equal(kept.gradients[:, 0, 0, 0], torch.tensor([90.0, 30.0, 1.0], dtype=torch.float64))
+    assert kept.largest == 3 * 2 * 2
+
+
 def test_a_vector_is_no_matrix() -> None:
     factors = [Whole(torch.ones(1, 3)), *_matrix_factors(0, 1, 3, 1, [("outer", 1)])]
     with pytest.raises(ValueError, match="used both as a vector and as a matrix"):
