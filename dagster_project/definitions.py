@@ -22,6 +22,7 @@ from dagster_project.checks import build_checks
 from dagster_project.partitions import JOB_OF_DIMENSIONS, partitions_definitions
 from dagster_project.resources import LwfHome, MlflowTracking
 from dagster_project.runs.secrets import keep_secrets_out_of_logs
+from dagster_project.runs.telemetry import keep_telemetry_off
 from lwf_assets.graph.cells import specs_of
 from lwf_assets.store.home import STUDY_VARIABLE, Home, default_study
 from lwf_assets.study.file import load_study
@@ -81,5 +82,6 @@ def _selection(names: list[str]) -> dg.AssetSelection:
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location that `workspace.yaml` and `dg` load."""
+    keep_telemetry_off()
     keep_secrets_out_of_logs()
     return build_definitions(load_study(study_path()), Home.from_environment())

@@ -77,9 +77,15 @@ def check_name(group: Group, name: str, built_in: Collection[str], what: str) ->
     """`name`, if it is built in or an extension of the group.
 
     Raises:
-        ValueError: it is neither; the message lists those there are and where they come from.
+        ValueError: it is neither; the message lists those there are and where they come from. Or it is both.
     """
-    if name not in built_in and name not in extensions(group):
+    extension = extensions(group).get(name)
+    if name in built_in and extension is not None:
+        raise ValueError(
+            f"the {what} {name!r} is built in, and the package {extension.package} {extension.version} has one of the "
+            "same name, which would be ignored; give that another name, or uninstall the package"
+        )
+    if name not in built_in and extension is None:
         raise ValueError(f"unknown {what} {name!r}; choose from {known_names(group, built_in)}")
     return name
 

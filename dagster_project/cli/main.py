@@ -26,6 +26,7 @@ from dagster_project.cli.sql import sql
 from dagster_project.cli.sync import sync
 from dagster_project.cli.track import track
 from dagster_project.runs.secrets import keep_secrets_out_of_logs, redacted
+from dagster_project.runs.telemetry import keep_telemetry_off
 from lwf_assets.disk.room import refusal
 from lwf_assets.errors import LwfError
 from lwf_assets.store.home import Home
@@ -61,6 +62,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: one message and exit code 1 for what the user can fix."""
+    keep_telemetry_off()
     keep_secrets_out_of_logs()
     end_soon_after_an_interrupt()
     try:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from by_hand import ARCHITECTURES, gradients_by_hand, in_float64, loss_by_hand, samples_of_all_lengths, tiny_model
+from by_hand import (
+    ARCHITECTURES,
+    error_of_terms,
+    gradients_by_hand,
+    in_float64,
+    loss_by_hand,
+    samples_of_all_lengths,
+    tiny_model,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import random_samples, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from lwf_assets.engine import confidence
 from lwf_assets.engine.checkpoint import parameter_difference
 from lwf_assets.engine.confidence import confidence_terms
 from lwf_assets.engine.fisher import fisher_diagonal
@@ -202,3 +211,11 @@ def test_fisher_and_difference_in_bfloat16_are_used_as_they_are(architecture: st
         assert _close(getattr(found, name), list(getattr(expected, name)))
     assert found.quadratic == pytest.approx(exact.quadratic, rel=1e-2)
     assert all(value.dtype == torch.bfloat16 for value in half_fisher.values())
+
+
+@pytest.mark.parametrize("from_length", [1, 2**30])
+def test_long_and_short_rows_are_summed_alike(from_length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dot product for each row, and one product for several, against float64."""
+    monkeypatch.setattr(confidence, "LONG_ROW", from_length)
+    model = tiny_llama()
+    assert error_of_terms(model, random_samples(5)) < 1e-5

@@ -5,11 +5,19 @@ from __future__ import annotations
 import copy
 import logging
 
-import odd_models
 import pytest
 import torch
-from by_hand import ARCHITECTURES, in_float64, loss_by_hand, samples_of_all_lengths, tiny_model
-from odd_models import build, error_of_fisher, error_of_terms, samples_of
+from by_hand import (
+    ARCHITECTURES,
+    error_of_fisher,
+    error_of_terms,
+    in_float64,
+    loss_by_hand,
+    samples_of_all_lengths,
+    tiny_model,
+)
+from odd_models import operations, rows, tied
+from odd_models.causal import Causal, build, samples_of
 
 from lwf_assets.engine.evaluation.memorization import memorisation
 from lwf_assets.engine.loss import negative_log_likelihoods, sample_losses
@@ -19,17 +27,15 @@ from lwf_assets.engine.samples import batches_by_length, collate
 SAMPLES = samples_of((3, 5), (1, 1), (4, 2), (0, 8), (9, 1), (1, 3), (2, 6), (6, 4))
 
 FOUND = {
-    odd_models.IgnoresTheMask: RowSeparation.EQUAL,
-    odd_models.MixesRows: RowSeparation.NONE,
-    odd_models.Shared: RowSeparation.ANY,
-    odd_models.Recurrent: RowSeparation.ANY,
+    rows.IgnoresTheMask: RowSeparation.EQUAL,
+    rows.MixesRows: RowSeparation.NONE,
+    tied.Shared: RowSeparation.ANY,
+    operations.Recurrent: RowSeparation.ANY,
 }
 
 
 @pytest.mark.parametrize("kind", FOUND)
-def test_what_a_batch_may_have_is_found_and_said_once(
-    kind: type[odd_models.Causal], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_a_batch_may_have_is_found_and_said_once(kind: type[Causal], caplog: pytest.LogCaptureFixture) -> None:
     model = build(kind).train()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -47,14 +53,14 @@ def test_common_architectures_take_any_batch(architecture: str, dtype: torch.dty
     assert check_row_separation(model, samples_of_all_lengths(4)) is RowSeparation.ANY
 
 
-@pytest.mark.parametrize("kind", [odd_models.IgnoresTheMask, odd_models.MixesRows])
-def test_fisher_and_terms_are_those_of_single_samples(kind: type[odd_models.Causal]) -> None:
+@pytest.mark.parametrize("kind", [rows.IgnoresTheMask, rows.MixesRows])
+def test_fisher_and_terms_are_those_of_single_samples(kind: type[Causal]) -> None:
     assert error_of_fisher(build(kind), SAMPLES) <= 1e-5
     assert error_of_terms(build(kind), SAMPLES) <= 1e-5
 
 
-@pytest.mark.parametrize("kind", [odd_models.IgnoresTheMask, odd_models.MixesRows])
-def test_losses_and_their_gradients_are_those_of_single_samples(kind: type[odd_models.Causal]) -> None:
+@pytest.mark.parametrize("kind", [rows.IgnoresTheMask, rows.MixesRows])
+def test_losses_and_their_gradients_are_those_of_single_samples(kind: type[Causal]) -> None:
     model = build(kind)
     precise = in_float64(model)
     expected = [loss_by_hand(precise, sample).item() for sample in SAMPLES]
@@ -69,7 +75,7 @@ def test_losses_and_their_gradients_are_those_of_single_samples(kind: type[odd_m
 
 
 def test_a_single_sample_needs_no_check() -> None:
-    model = build(odd_models.MixesRows)
+    model = build(rows.MixesRows)
     assert check_row_separation(model, SAMPLES[:1]) is RowSeparation.ANY
     assert check_row_separation(model, SAMPLES) is RowSeparation.NONE
 

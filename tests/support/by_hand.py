@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.models import ARCHITECTURES as ARCHITECTURES
 from benchmarks.models import TINY_VOCABULARY, tiny_config
+from lwf_assets.engine.confidence import confidence_terms
+from lwf_assets.engine.fisher import fisher_diagonal
 from lwf_assets.engine.samples import Sample
 
 VOCABULARY = TINY_VOCABULARY
@@ -109,3 +113,38 @@ def same_bits(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool
 def distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
     """L2 norm of the difference of two sets of weights."""
     return sum(((value.double() - second[name].double()) ** 2).sum().item() for name, value in first.items()) ** 0.5
+
+
+def error_of_fisher(model: Any, samples: Sequence[Sample], **settings: Any) -> float:
+    """Relative error of the Fisher diagonal, against a backward pass a sample in double precision."""
+    expected = fisher_by_hand(gradients_by_hand(model, samples, "mean"))
+    return relative_error(fisher_diagonal(model, samples, **settings), expected)
+
+
+def error_of_terms(model: Any, samples: Sequence[Sample], **settings: Any) -> float:
+    """The same for each term of the confidence and each loss; the largest of them.
+
+    Relative to the norm of the term, and of its summands where it is a small difference of large sums.
+    """
+    generator = torch.Generator().manual_seed(3)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    fisher = {name: torch.rand(shape, generator=generator) + 0.1 for name, shape in shapes.items()}
+    delta = {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
+    terms = confidence_terms(model, samples, fisher=fisher, delta=delta, **settings)
+    gradients = gradients_by_hand(model, samples, "mean")
+
+    def totals(of: Callable[[str, Tensor], Tensor]) -> Tensor:
+        return torch.tensor([math.fsum(of(n, g).double().sum().item() for n, g in one.items()) for one in gradients])
+
+    precise = in_float64(model)
+    expected = {
+        "linear": totals(lambda n, g: fisher[n] * delta[n] * g),
+        "quadratic": totals(lambda n, g: 0.5 * fisher[n] * g**2),
+        "gradient_norm": totals(lambda _, g: g**2).sqrt(),
+        "losses": torch.tensor([loss_by_hand(precise, sample).item() for sample in samples]),
+    }
+    sizes = expected | {"linear": totals(lambda n, g: (fisher[n] * delta[n] * g).abs())}
+    return max(
+        ((torch.from_numpy(getattr(terms, name)) - value).norm() / sizes[name].norm()).item()
+        for name, value in expected.items()
+    )

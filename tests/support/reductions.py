@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import odd_models
-from odd_models import Causal, samples_of
+from odd_models import KINDS
+from odd_models.causal import samples_of
 from torch import Tensor
 
 from lwf_assets.engine.gradients.blocks import GradientsOfSamples, RowsOfParameter
@@ -16,11 +16,7 @@ EIGHT_TOKENS = samples_of((3, 5), (2, 6), (4, 4), (1, 7), (5, 3))
 REFUSED = {"Checkpointed", "CheckpointedReentrant", "DifferentiatesInForward"}
 
 
-EXACT = {
-    name: kind
-    for name, kind in vars(odd_models).items()
-    if isinstance(kind, type) and issubclass(kind, Causal) and name not in REFUSED
-}
+EXACT = {name: kind for name, kind in KINDS.items() if name not in REFUSED}
 
 
 class Nothing:

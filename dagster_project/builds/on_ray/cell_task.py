@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from dagster_project.builds.on_ray.setup import Setup, difference, refusal_witho
 from dagster_project.runs.alive import fail_dead_runs
 from dagster_project.runs.instance import open_instance
 from dagster_project.runs.secrets import keep_secrets_out_of_logs, redacted
+from dagster_project.runs.telemetry import keep_telemetry_off
 from lwf_assets.errors import LwfError
 from lwf_assets.graph.cells import Cell
 from lwf_assets.store.home import Home
@@ -64,7 +64,7 @@ def carry_out(build: str, order: CellOrder, wanted: Setup, node: str, send: Send
     """Make the cell in this process, and send how far it is."""
     began, name = time.monotonic(), str(order.cell)
     send(Began(name, node))
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    keep_telemetry_off()
     keep_secrets_out_of_logs()
     home = Home.from_environment()
     problem = problem_of_node(build, order.study, wanted)

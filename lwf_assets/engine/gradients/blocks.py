@@ -107,6 +107,7 @@ def _reduce_products(
     """By kernels that form no gradient in memory, or tile by tile, of groups of samples with as many positions each. Of
     a single group, the rows `apart` ([batch, n]) of each sample count as zero here. Of a stack of matrices, it is the
     one of the number `matrix`."""
+    assert apart is None or len(groups) == 1
     count, factor = sum(len(samples) for samples, _ in groups), groups[0][1][0]
     left, rows, columns = factor.left, factor.left.shape[2], factor.right.shape[2]
     keep = None if apart is None else apart.new_ones(count, rows, dtype=torch.uint8).scatter_(1, apart, 0)

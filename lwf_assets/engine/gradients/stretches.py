@@ -17,48 +17,53 @@ from torch import Tensor
 from lwf_assets.engine.gradients.factors import Outer, Routed
 
 SHORT = 8
-"""Rows up to which a stretch is padded for nothing: its product takes as long as the writing of its result."""
+"""A stretch of fewer rows counts as one of so many where lengths are compared: its product takes no longer than the
+writing of its result."""
 
 OfSamples = tuple[Tensor, Sequence[Outer]]
 """Which samples, [n], and the factors whose products add up to their gradients."""
 
 
 def groups_of_matrices(routed: Sequence[Routed], samples: Tensor, most: int) -> Iterator[tuple[int, list[OfSamples]]]:
-    """The number of each matrix that has rows, with its groups of at most `most` samples.
+    """The number of each matrix with rows that are more than zeros, and its samples in groups.
 
     Args:
         routed: one for each use of the stack.
         samples: [batch] which samples they are.
-        most: samples of a group.
+        most: samples of a group, at most.
     """
     batch, count = len(samples), routed[0].count
-    left, right = (_joined([getattr(factor, side) for factor in routed]) for side in ("left", "right"))
+    left = _joined([factor.left for factor in routed])
+    right = _joined([factor.right for factor in routed])
     places = _joined([factor.matrices * batch + factor.samples for factor in routed])
     ordered = _ordered(places, (places < count * batch) & _nonzero(left) & _nonzero(right))
     lengths = places[ordered].bincount(minlength=count * batch).tolist()
-    starts = list(itertools.accumulate(lengths, initial=0))
     groups = [list(_alike(lengths, range(matrix * batch, (matrix + 1) * batch), most)) for matrix in range(count)]
-    stretches = list(itertools.chain.from_iterable(itertools.chain.from_iterable(groups)))
+    stretches = [place for of_matrix in groups for group in of_matrix for place in group]
     if not stretches:
         return
+    starts = list(itertools.accumulate(lengths, initial=0))
     longest = [lengths[group[0]] for of_matrix in groups for group in of_matrix for _ in group]
-    table = torch.tensor(
-        [[starts[place] for place in stretches], [lengths[place] for place in stretches], longest], device=left.device
-    )
-    rows, real = _padded(*table)
-    left, right = left.index_select(0, ordered[rows]), right.index_select(0, ordered[rows])
-    left *= real.unsqueeze(1)
+    table = [[starts[place] for place in stretches], [lengths[place] for place in stretches], longest]
+    numbers, real = _padded(*torch.tensor(table, device=left.device), total=sum(longest))
+    rows, real = ordered[numbers], real.unsqueeze(1)
     whose = samples[torch.tensor(stretches, device=samples.device) % batch]
     row = place = 0
     for matrix, of_matrix in enumerate(groups):
+        shapes = [(len(group), lengths[group[0]]) for group in of_matrix]
+        if not shapes:
+            continue
+        # Matrix by matrix: of a large stack, a copy of all rows would take as much memory as the layer.
+        here = slice(row, row + sum(map(math.prod, shapes)))
+        sizes = [math.prod(shape) for shape in shapes]
+        lefts = torch.split(left.index_select(0, rows[here]).mul_(real[here]), sizes)
+        rights = torch.split(right.index_select(0, rows[here]), sizes)
         result: list[OfSamples] = []
-        for group in of_matrix:
-            shape = (len(group), lengths[group[0]], -1)
-            some = slice(row, row + math.prod(shape[:2]))
-            result.append((whose[place : place + len(group)], [Outer(left[some].view(shape), right[some].view(shape))]))
-            row, place = some.stop, place + len(group)
-        if result:
-            yield matrix, result
+        for shape, one, other in zip(shapes, lefts, rights, strict=True):
+            result.append((whose[place : place + shape[0]], [Outer(one.view(*shape, -1), other.view(*shape, -1))]))
+            place += shape[0]
+        row = here.stop
+        yield matrix, result
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -74,13 +79,13 @@ def _ordered(places: Tensor, kept: Tensor) -> Tensor:
 
 def _nonzero(rows: Tensor) -> Tensor:
     """Which rows of [rows, columns] are more than zeros. The gradient is zero for padding, and in a last layer wherever
-    no response token is predicted."""
+    no response token is predicted: such a row adds nothing, whatever stands on its other side."""
     return (rows.amax(dim=1) != 0) | (rows.amin(dim=1) != 0)
 
 
 def _alike(lengths: Sequence[int], places: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Those of `places` that have a length, at most `most`, the longest first. None is to become more than twice as
-    long, unless it is `SHORT`."""
+    """Those of `places` that have a length, at most `most`, the longest first. None is padded to more than twice its
+    length, or if it is shorter than `SHORT`, to more than twice that."""
     group: list[int] = []
     for place in sorted((place for place in places if lengths[place]), key=lambda place: -lengths[place]):
         if group and (len(group) == most or 2 * max(SHORT, lengths[place]) < lengths[group[0]]):
@@ -91,8 +96,9 @@ def _alike(lengths: Sequence[int], places: Sequence[int], most: int) -> Iterator
         yield group
 
 
-def _padded(starts: Tensor, lengths: Tensor, longest: Tensor) -> tuple[Tensor, Tensor]:
-    """Of stretches [n], each made as long as `longest` says: the number of each row, and whether it is no padding."""
-    stretch = torch.arange(len(starts), device=starts.device).repeat_interleave(longest)
-    step = torch.arange(len(stretch), device=starts.device) - (longest.cumsum(0) - longest)[stretch]
+def _padded(starts: Tensor, lengths: Tensor, longest: Tensor, *, total: int) -> tuple[Tensor, Tensor]:
+    """Of stretches [n], each made as long as `longest` says, `total` rows: the number of each row, and whether it is no
+    padding."""
+    stretch = torch.arange(len(starts), device=starts.device).repeat_interleave(longest, output_size=total)
+    step = torch.arange(total, device=starts.device) - (longest.cumsum(0) - longest)[stretch]
     return starts[stretch] + step.minimum(lengths[stretch] - 1), step < lengths[stretch]

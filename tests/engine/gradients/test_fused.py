@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
-from by_hand import ARCHITECTURES, samples_of_all_lengths, tiny_model
+from by_hand import ARCHITECTURES, error_of_fisher, error_of_terms, samples_of_all_lengths, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_models import error_of_fisher, error_of_terms
 from reductions import Nothing
 from tiny import random_samples, tiny_llama
 from torch import Tensor

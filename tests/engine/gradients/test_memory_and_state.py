@@ -7,15 +7,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import odd_models
 import pytest
 import torch
 from by_hand import (
+    error_of_fisher,
+    error_of_terms,
     loss_by_hand,
     samples_of_all_lengths,
     tiny_model,
 )
-from odd_models import build, error_of_fisher, error_of_terms, samples_of
+from odd_models import KINDS, positions, tied
+from odd_models.causal import build, samples_of
 from reductions import EIGHT_TOKENS, EXACT, REFUSED, Nothing
 from tiny import random_samples, tiny_llama
 from torch import Tensor, nn
@@ -99,7 +101,7 @@ def test_small_blocks_give_the_same(architecture: str, limit: int, monkeypatch: 
 
 def test_nothing_of_a_batch_lives_on() -> None:
     """Neither activations nor factors: tensors alive are those from before."""
-    model = build(odd_models.Positions)
+    model = build(positions.Positions)
     fisher_diagonal(model, EIGHT_TOKENS)  # what is made once and kept
     gc.collect()
     before = _tensors()
@@ -150,7 +152,7 @@ class _Failing(Nothing):
 
 @pytest.mark.parametrize("name", ["head.weight", "back.bias", "a", "weight"])
 def test_gradients_stay_as_found_after_an_interruption_in_the_backward_pass(name: str) -> None:
-    model = build(odd_models.Merged)
+    model = build(tied.Merged)
     with _as_found(model), pytest.raises(KeyboardInterrupt):
         reduce_per_sample_gradients(model, EIGHT_TOKENS, _Failing(name), batch_size=2)
 
@@ -160,14 +162,14 @@ def test_gradients_stay_as_found_after_an_interruption_between_batches() -> None
         def advance(self, amount: int = 1) -> None:
             raise KeyboardInterrupt
 
-    model = build(odd_models.Merged)
+    model = build(tied.Merged)
     with _as_found(model), pytest.raises(KeyboardInterrupt):
         reduce_per_sample_gradients(model, EIGHT_TOKENS, Nothing(), batch_size=2, progress=Interrupting())
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
 def test_gradients_stay_as_found_after_a_refusal(kind: str) -> None:
-    model = build(getattr(odd_models, kind))
+    model = build(KINDS[kind])
     with _as_found(model), pytest.raises(LwfError):
         fisher_diagonal(model, EIGHT_TOKENS)
 

@@ -6,15 +6,17 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import odd_models
 import pytest
 import torch
 from by_hand import (
     ARCHITECTURES,
+    error_of_fisher,
+    error_of_terms,
     samples_of_all_lengths,
     tiny_model,
 )
-from odd_models import Causal, build, error_of_fisher, error_of_terms, samples_of
+from odd_models import experts, operations, rows, tied
+from odd_models.causal import Causal, build, random_weights, samples_of
 from reductions import EIGHT_TOKENS, EXACT
 from torch import Tensor
 
@@ -66,7 +68,7 @@ def test_experts_have_a_rule_in_every_implementation(
 
 
 def test_experts_without_a_rule_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    model = build(odd_models.ExpertsByEinsum)
+    model = build(experts.ExpertsByEinsum)
     elements = sum(p.numel() for name, p in model.named_parameters() if name.startswith(("up", "down")))
     (warning,) = _warnings(caplog, model, EIGHT_TOKENS, batch_size=2)
     assert warning.startswith(
@@ -77,12 +79,12 @@ def test_experts_without_a_rule_are_named_once(caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("kind", "count", "first"),
     [
-        (odd_models.Merged, 4, "a"),
-        (odd_models.OwnFunction, 1, "weight"),
-        (odd_models.PositionsFirstHead, 1, "head.weight"),
-        (odd_models.BesideWhatHasNoRule, 2, "bias"),
-        (odd_models.WideNorm, 2, "norm.bias"),
-        (odd_models.ScaledColumns, 2, "scale"),
+        (tied.Merged, 4, "a"),
+        (operations.OwnFunction, 1, "weight"),
+        (rows.PositionsFirstHead, 1, "head.weight"),
+        (operations.BesideWhatHasNoRule, 2, "bias"),
+        (operations.WideNorm, 2, "norm.bias"),
+        (operations.ScaledColumns, 2, "scale"),
     ],
 )
 def test_what_is_found_is_named(
@@ -98,7 +100,7 @@ def test_what_is_found_later_is_named_by_itself(caplog: pytest.LogCaptureFixture
 
     class Rare(Causal):
         def build(self) -> None:
-            self.often, self.seldom = odd_models.random_weights((6,)), odd_models.random_weights((6,))
+            self.often, self.seldom = random_weights((6,)), random_weights((6,))
 
         def embed(self, input_ids: Tensor) -> Tensor:
             x = self.embedding(input_ids) * torch.tanh(self.often)
@@ -115,7 +117,7 @@ def test_what_is_found_later_is_named_by_itself(caplog: pytest.LogCaptureFixture
 def test_a_sample_may_reach_none_of_those_that_are_alone() -> None:
     class LongOnes(Causal):
         def build(self) -> None:
-            self.scale = odd_models.random_weights((6,))
+            self.scale = random_weights((6,))
 
         def embed(self, input_ids: Tensor) -> Tensor:
             x = self.embedding(input_ids)

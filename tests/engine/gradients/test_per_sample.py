@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import odd_models
 import pytest
 import torch
 from by_hand import (
     ARCHITECTURES,
+    error_of_fisher,
+    error_of_terms,
     fisher_by_hand,
     gradients_by_hand,
     in_float64,
@@ -20,7 +21,8 @@ from by_hand import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_models import Causal, build, error_of_fisher, error_of_terms, samples_of
+from odd_models import KINDS, experts, operations, passes, rows, tied
+from odd_models.causal import WIDTH, Causal, build, random_weights, samples_of
 from reductions import EIGHT_TOKENS, EXACT, REFUSED, Nothing
 from tiny import tiny_llama
 from torch import Tensor, nn
@@ -57,16 +59,16 @@ def test_odd_models_equal_the_loop_in_the_first_batch_of_any_size(kind: str) -> 
 @pytest.mark.parametrize(
     ("kind", "lengths"),
     [
-        (odd_models.PositionsFirstWithPrefix, [(2, 2)] * 6),  # positions and prefix are as many as samples
-        (odd_models.PositionsFirstHead, [(5, 3)] * 3),  # positions with loss are as many as samples
-        (odd_models.PositionsFirstHead, [(5, 3)] * 3 + [(1, 1)] * 2),
-        (odd_models.PositionsFirstHead, [(5, 2)] * 2 + [(1, 1)] * 4),
-        (odd_models.PositionsFirst, [(3, 2)] * 5),  # positions are as many as samples
-        (odd_models.Layered, [(3, 2)] * 3),  # layers are as many as samples
-        (odd_models.LayeredFlat, [(3, 2)] * 3),
-        (odd_models.TwoLayers, [(3, 2)] * 2),
-        (odd_models.WideMerged, [(2, 6)] * 3),  # rows of a parameter are as many as those of the batch
-        (odd_models.ScaledColumns, [(2, 4)] * 4),
+        (rows.PositionsFirstWithPrefix, [(2, 2)] * 6),  # positions and prefix are as many as samples
+        (rows.PositionsFirstHead, [(5, 3)] * 3),  # positions with loss are as many as samples
+        (rows.PositionsFirstHead, [(5, 3)] * 3 + [(1, 1)] * 2),
+        (rows.PositionsFirstHead, [(5, 2)] * 2 + [(1, 1)] * 4),
+        (rows.PositionsFirst, [(3, 2)] * 5),  # positions are as many as samples
+        (rows.Layered, [(3, 2)] * 3),  # layers are as many as samples
+        (rows.LayeredFlat, [(3, 2)] * 3),
+        (rows.TwoLayers, [(3, 2)] * 2),
+        (tied.WideMerged, [(2, 6)] * 3),  # rows of a parameter are as many as those of the batch
+        (operations.ScaledColumns, [(2, 4)] * 4),
     ],
 )
 @pytest.mark.parametrize("error", [error_of_fisher, error_of_terms], ids=["fisher", "terms"])
@@ -93,7 +95,7 @@ def test_as_many_samples_as_positions(architecture: str) -> None:
 
 def test_samples_that_the_batch_puts_into_another_order_keep_their_own() -> None:
     """Every expert gets every row, but whole samples have changed places: only the terms can tell."""
-    model = build(odd_models.ExpertsByFirstToken)
+    model = build(experts.ExpertsByFirstToken)
     samples = [Sample([token], [token + 3, 5, 2 * token]) for token in (3, 4, 6, 7, 9)]
     assert error_of_terms(model, samples) <= 1e-5
 
@@ -101,14 +103,14 @@ def test_samples_that_the_batch_puts_into_another_order_keep_their_own() -> None
 @pytest.mark.parametrize("kind", sorted(REFUSED))
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_what_cannot_be_seen_is_refused(kind: str, batch_size: int) -> None:
-    model = build(getattr(odd_models, kind))
+    model = build(KINDS[kind])
     with pytest.raises(LwfError, match=r"recomputes activations|differentiates within its forward pass"):
         fisher_diagonal(model, EIGHT_TOKENS, batch_size=batch_size)
 
 
 class _LooksAhead(Causal):
     def build(self) -> None:
-        self.layer = nn.Linear(odd_models.WIDTH, odd_models.WIDTH)
+        self.layer = nn.Linear(WIDTH, WIDTH)
 
     def body(self, x: Tensor) -> Tensor:
         return x + torch.tanh(self.layer(x)).mean(dim=1, keepdim=True)
@@ -139,7 +141,7 @@ def test_checkpoints_around_any_operation_are_right_or_refused(block: str, reent
 
     class Recomputing(Causal):
         def build(self) -> None:
-            self.vector, self.matrix = odd_models.random_weights((6,)), odd_models.random_weights((6, 6))
+            self.vector, self.matrix = random_weights((6,)), random_weights((6, 6))
 
         def body(self, x: Tensor) -> Tensor:
             for _ in range(2):
@@ -172,7 +174,7 @@ def test_gradient_checkpointing_of_transformers_is_out_of_the_way(architecture: 
 
 
 def test_dropout_is_off() -> None:
-    model = build(odd_models.Dropout)
+    model = build(passes.Dropout)
     expected = fisher_diagonal(model, EIGHT_TOKENS)
     assert relative_error(fisher_diagonal(model.train(), EIGHT_TOKENS), expected) == 0
 

@@ -133,7 +133,7 @@ def test_every_operation_with_a_rule_is_tried(monkeypatch: pytest.MonkeyPatch) -
         )
     names = {getattr(function, "__name__", function) for function in set(RULES) - tried}
     stacks = {"bmm", "_grouped_mm", "transformers::grouped_mm_fallback"}
-    # These have tests of their own: here, and with the models of odd_models.py.
+    # These have tests of their own: here, and with the models of odd_models.
     assert names == {"embedding", "add_", "__iadd__", "reshape", "expand", *stacks}
 
 
