@@ -1,7 +1,7 @@
 # make demo      set up and run the embedded study on a real model
 # make test      set up and run the tests
 # make campaign  attack everything at random, and write docs/reliability.md
-# make bench     measure everything that docs/performance.md says, and write it (half an hour)
+# make bench     measure everything that docs/performance.md says, and write it (an hour)
 # make scaling   simulate a large study on clusters, and write docs/scaling.md (a quarter of an hour)
 # make gpu-check check this machine's GPU, and write docs/gpu.md (four minutes; without a GPU it says so)
 
@@ -11,7 +11,7 @@ BIN := .venv/bin
 # The tests and builds start many processes; each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test fast-test lint bench scaling gpu-check campaign clean
+.PHONY: setup demo test fast-test lint style types tests bench scaling gpu-check campaign clean
 
 setup: .venv/ready
 
@@ -27,18 +27,26 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/lwf build --study studies/quickstart.yaml
 
+# The type checker works for a minute on one core, in which the tests need not wait for it.
+test: setup style
+	@$(MAKE) --no-print-directory -j 2 types tests
+
 # Four at once on two cores: the tests of servers wait more than they work.
-test: setup lint
+tests: setup
 	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 fast-test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-lint: setup
+lint: style types
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+types: setup
+	$(BIN)/mypy
 
 # Without dependencies, and within the lock: the peers change nothing of what is measured.
 bench: setup
