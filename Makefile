@@ -1,7 +1,7 @@
 # make demo      set up and run the embedded study on a real model
 # make test      set up and run the tests
 # make campaign  attack everything at random, and write docs/reliability.md
-# make bench     measure everything that docs/performance.md says, and write it (an hour)
+# make bench     measure everything that docs/performance.md says, and write it (forty minutes)
 # make scaling   simulate a large study on clusters, and write docs/scaling.md (a quarter of an hour)
 # make gpu-check check this machine's GPU, and write docs/gpu.md (four minutes; without a GPU it says so)
 

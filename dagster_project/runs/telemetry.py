@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 
-OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
-"""Variables of the environment that the libraries look at when they are imported."""
-
 
 def keep_telemetry_off() -> None:
-    """For this process and those that it starts, unless the environment says otherwise."""
-    for name, value in OFF.items():
-        os.environ.setdefault(name, value)
+    """For this process and those that it starts, unless the environment says otherwise; to be called before the
+    libraries are imported, for that is when they look."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -38,7 +38,6 @@ def serve(
         LwfError: a port is taken, or a server ended by itself; its log is named.
     """
     from dagster_project.runs.instance import open_instance
-    from dagster_project.runs.telemetry import OFF
     from dagster_project.tracking.address import tracking_uri
     from dagster_project.tracking.database import make_database
 
@@ -61,7 +60,6 @@ def serve(
         # Not among the arguments, which every user of the machine can read.
         "MLFLOW_BACKEND_STORE_URI": backend,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background workers for what this project does not use
-        **OFF,
         **_allowing(names),
     }
     dagster = (*_program("dagster_project.ui.guarded_dagster"), "dev", "-w", str(workspace_file()))

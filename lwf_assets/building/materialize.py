@@ -170,7 +170,7 @@ def _make(
 ) -> Artifact:
     began, clock = time.time(), time.monotonic()
     for artifact in inputs.values():
-        store.verify(artifact, _read_by(cell, artifact))
+        store.verify(artifact, _read_by(store, cell, artifact))
 
     def known(needed: Cell) -> Artifact | None:
         return store.current(needed.asset, needed.partition)
@@ -208,11 +208,10 @@ def _make(
         )
 
 
-def _read_by(cell: Cell, artifact: Artifact) -> str | tuple[str, ...]:
+def _read_by(store: Store, cell: Cell, artifact: Artifact) -> str | tuple[str, ...]:
     """Endings of the files that the cell reads. What computes with no model reads tables alone: weights that only a
     shared store has stay there."""
-    here = all((artifact.path / entry.path).exists() for entry in artifact.manifest.files)
-    return "" if here or cell.spec.uses_model else TABLES
+    return "" if cell.spec.uses_model or store.is_here(artifact.manifest) else TABLES
 
 
 @cache

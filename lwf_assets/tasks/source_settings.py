@@ -199,17 +199,15 @@ class PackagedSource(BaseModel):
         return self.model_dump(mode="json")
 
 
-_BUILT_IN = (HubSource, FileSource, GeneratorSource)
-
-
 def _source_type() -> Any:
     """The kinds that are built in and those of installed packages."""
     kinds: Any = HubSource | FileSource | GeneratorSource
+    built_in = {kind.model_fields["kind"].default for kind in get_args(kinds)}
     for extension in extensions("lwf.sources").values():
         kind = extension.load()
         if not (isinstance(kind, type) and issubclass(kind, PackagedSource)):
             raise LwfError(f"lwf.sources: {extension} must be a subclass of PackagedSource")
-        if extension.name in {built_in.model_fields["kind"].default for built_in in _BUILT_IN}:
+        if extension.name in built_in:
             raise LwfError(f"lwf.sources: {extension}: this kind is built in; give it another name")
         if get_args(kind.model_fields["kind"].annotation) != (extension.name,):
             raise LwfError(f"lwf.sources: {extension}: annotate its kind as Literal[{extension.name!r}]")

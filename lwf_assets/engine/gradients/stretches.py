@@ -8,7 +8,6 @@ of one matrix that are about equally long are padded to one length, and are one 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -38,32 +37,34 @@ def groups_of_matrices(routed: Sequence[Routed], samples: Tensor, most: int) -> 
     places = _joined([factor.matrices * batch + factor.samples for factor in routed])
     ordered = _ordered(places, (places < count * batch) & _nonzero(left) & _nonzero(right))
     lengths = places[ordered].bincount(minlength=count * batch).tolist()
-    groups = [list(_alike(lengths, range(matrix * batch, (matrix + 1) * batch), most)) for matrix in range(count)]
-    stretches = [place for of_matrix in groups for group in of_matrix for place in group]
-    if not stretches:
+    by_matrix = [list(_alike(lengths, range(matrix * batch, (matrix + 1) * batch), most)) for matrix in range(count)]
+    groups = list(itertools.chain.from_iterable(by_matrix))
+    if not groups:
         return
+    stretches = list(itertools.chain.from_iterable(groups))
     starts = list(itertools.accumulate(lengths, initial=0))
-    longest = [lengths[group[0]] for of_matrix in groups for group in of_matrix for _ in group]
+    longest = [lengths[group[0]] for group in groups for _ in group]
     table = [[starts[place] for place in stretches], [lengths[place] for place in stretches], longest]
     numbers, real = _padded(*torch.tensor(table, device=left.device), total=sum(longest))
-    rows, real = ordered[numbers], real.unsqueeze(1)
     whose = samples[torch.tensor(stretches, device=samples.device) % batch]
-    row = place = 0
-    for matrix, of_matrix in enumerate(groups):
-        shapes = [(len(group), lengths[group[0]]) for group in of_matrix]
-        if not shapes:
+    whose_of_groups = iter(torch.split(whose, [len(group) for group in groups]))
+    sizes = [[len(group) * lengths[group[0]] for group in of_matrix] for of_matrix in by_matrix]
+    rows_of_matrices = torch.split(ordered[numbers], [sum(of_matrix) for of_matrix in sizes])
+    real_of_matrices = torch.split(real.unsqueeze(1), [sum(of_matrix) for of_matrix in sizes])
+    for matrix, of_matrix in enumerate(by_matrix):
+        if not of_matrix:
             continue
         # Matrix by matrix: of a large stack, a copy of all rows would take as much memory as the layer.
-        here = slice(row, row + sum(map(math.prod, shapes)))
-        sizes = [math.prod(shape) for shape in shapes]
-        lefts = torch.split(left.index_select(0, rows[here]).mul_(real[here]), sizes)
-        rights = torch.split(right.index_select(0, rows[here]), sizes)
-        result: list[OfSamples] = []
-        for shape, one, other in zip(shapes, lefts, rights, strict=True):
-            result.append((whose[place : place + shape[0]], [Outer(one.view(*shape, -1), other.view(*shape, -1))]))
-            place += shape[0]
-        row = here.stop
-        yield matrix, result
+        rows = rows_of_matrices[matrix]
+        lefts = torch.split(left.index_select(0, rows).mul_(real_of_matrices[matrix]), sizes[matrix])
+        rights = torch.split(right.index_select(0, rows), sizes[matrix])
+        yield (
+            matrix,
+            [
+                (next(whose_of_groups), [Outer(*(side.view(len(group), lengths[group[0]], -1) for side in sides))])
+                for group, *sides in zip(of_matrix, lefts, rights, strict=True)
+            ],
+        )
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
